@@ -1,0 +1,329 @@
+"""`RunConfig`: the one schema of a run. Command line, URL, widgets, hash and files all derive from its parameters."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+import numbers
+from typing import Any
+
+import param
+
+from cflows_core.errors import ConfigError
+
+FLOW_NAMES = ("discrete", "stable", "central", "rod")
+OPTIMIZER_NAMES = ("gd",)
+OBSERVABLES = {
+    "test": "loss and accuracy on the test examples (one forward pass a step)",
+    "valley": "positions in the plane of the top eigenvector and the direction of slow motion",
+    "outputs": "the network's outputs on the first test example",
+}
+
+
+class RunConfig(param.Parameterized):
+    """A complete, immutable description of a run.
+
+    Equal configurations on one machine with equal `threads` give runs that are equal bit for bit. Raises `ConfigError`, one sentence
+    with the rule, the value and the remedy, for anything out of bounds.
+
+    >>> RunConfig(lr=0.15, steps=100).replace(seed=1).seed
+    1
+    """
+
+    # Problem
+    dataset = param.Selector(
+        default="digits", objects=["digits", "cifar10"], constant=True, label="Data", doc="Training data: real images."
+    )
+    architecture = param.Selector(
+        default="mlp", objects=["mlp", "cnn"], constant=True, label="Model", doc="Architecture of the network."
+    )
+    width = param.Integer(
+        default=16, bounds=(1, 4096), softbounds=(8, 64), constant=True, label="Width", doc="Units of a hidden layer, or channels."
+    )
+    depth = param.Integer(
+        default=2, bounds=(1, 64), softbounds=(1, 6), constant=True, label="Depth", doc="Hidden layers, or convolutional blocks."
+    )
+    activation = param.Selector(
+        default="tanh",
+        objects=["gelu", "tanh", "silu", "relu", "gelu_relu"],
+        constant=True,
+        label="Activation",
+        doc="Non-linearity; gelu_relu interpolates between GeLU and ReLU.",
+    )
+    activation_mix = param.Number(
+        default=0.0,
+        bounds=(0.0, 1.0),
+        constant=True,
+        label="GeLU to ReLU",
+        doc="Position of gelu_relu between GeLU (0) and ReLU (1); other activations ignore it.",
+    )
+    criterion = param.Selector(
+        default="mse",
+        objects=["mse", "cross_entropy"],
+        constant=True,
+        label="Loss",
+        doc="Mean squared error, ½Σ(f − y)² an example, or cross-entropy.",
+    )
+    targets = param.Selector(
+        default="onehot",
+        objects=["onehot", "signed"],
+        constant=True,
+        label="Targets",
+        doc="One output a class, or ±1 from a single output (two classes and mean squared error only).",
+    )
+    head_scale = param.Number(
+        default=1.0,
+        bounds=(0.0, None),
+        inclusive_bounds=(False, True),
+        softbounds=(0.01, 2.0),
+        constant=True,
+        label="Head scale",
+        doc="Factor on the initial weights of the output layer; small values start in a flat region.",
+    )
+    n_train = param.Integer(
+        default=300, bounds=(1, 50_000), softbounds=(50, 1500), constant=True, label="Training examples", doc="The first n examples; every step uses all of them."
+    )
+    classes = param.Integer(
+        default=10, bounds=(2, 10), constant=True, label="Classes", doc="Only examples of the first so many classes are used."
+    )
+    # Optimizer
+    optimizer = param.Selector(
+        default="gd", objects=list(OPTIMIZER_NAMES), constant=True, label="Optimizer", doc="The discrete optimizer and the one its flows describe."
+    )
+    lr = param.Number(
+        default=0.3,
+        bounds=(0.0, None),
+        inclusive_bounds=(False, True),
+        softbounds=(0.01, 2.0),
+        constant=True,
+        label="Learning rate η",
+        doc="Step size; gradient descent's edge of stability lies at sharpness 2/η.",
+    )
+    # Flows
+    flows = param.ListSelector(
+        default=list(FLOW_NAMES), objects=list(FLOW_NAMES), constant=True, label="Flows", doc="What runs side by side; the discrete optimizer always does."
+    )
+    steps = param.Integer(
+        default=1000, bounds=(1, 10_000_000), softbounds=(100, 10_000), constant=True, label="Steps", doc="Optimizer steps after the warm start."
+    )
+    warm_start = param.Integer(
+        default=0,
+        bounds=(0, 10_000_000),
+        softbounds=(0, 2000),
+        constant=True,
+        label="Warm start",
+        doc="Optimizer steps before the flows start, from the centre of two consecutive iterates.",
+    )
+    substeps = param.Integer(
+        default=2, bounds=(1, 64), softbounds=(1, 8), constant=True, label="Substeps", doc="Substeps of the central and rod flows in one optimizer step."
+    )
+    n_eigs = param.Integer(
+        default=6, bounds=(1, 32), softbounds=(1, 12), constant=True, label="Eigenvalues", doc="The most eigenvalues tracked; a flow tracks as many as come near the edge."
+    )
+    rod_rank = param.Integer(
+        default=4, bounds=(1, 32), softbounds=(1, 8), constant=True, label="Rod rank", doc="Rank kept of the rod's extent tensor."
+    )
+    derivatives = param.Selector(
+        default="auto",
+        objects=["auto", "exact", "differences"],
+        constant=True,
+        label="Derivatives",
+        doc="Hessian and third-derivative products by nested differentiation or by differences of gradients.",
+    )
+    # Run
+    seed = param.Integer(default=0, bounds=(0, 2**31 - 1), softbounds=(0, 99), constant=True, label="Seed", doc="Seed of the initial weights.")
+    dtype = param.Selector(
+        default="auto", objects=["auto", "float64", "float32"], constant=True, label="Precision", doc="auto: float64 on a CPU, float32 on a GPU."
+    )
+    device = param.Selector(
+        default="auto", objects=["auto", "cpu", "cuda"], constant=True, label="Device", doc="auto: a CUDA GPU for models of 100,000 parameters or more if there is one, else the CPU."
+    )
+    threads = param.Integer(
+        default=0, bounds=(0, 1024), softbounds=(0, 16), constant=True, label="Threads", doc="CPU threads of PyTorch; 0 leaves the machine's setting. The number used is recorded."
+    )
+    max_memory = param.Number(
+        default=2.0,
+        bounds=(0.0, None),
+        inclusive_bounds=(False, True),
+        softbounds=(0.1, 64.0),
+        constant=True,
+        label="Memory bound",
+        doc="Bound for activations kept by one derivative; data is processed in chunks to stay below.",
+    )
+    observe = param.ListSelector(
+        default=["test", "valley"],
+        objects=list(OBSERVABLES),
+        constant=True,
+        label="Observe",
+        doc="What is measured beyond the flows: " + "; ".join(f"{k}: {v}" for k, v in OBSERVABLES.items()) + ".",
+    )
+    record_every = param.Integer(default=1, bounds=(1, 100_000), softbounds=(1, 100), constant=True, label="Record every", doc="Steps between recorded frames.")
+    checkpoint_every = param.Integer(
+        default=200, bounds=(1, 1_000_000), softbounds=(10, 1000), constant=True, label="Checkpoint every", doc="Steps between checkpoints of a stored run."
+    )
+    changes = param.Parameter(
+        default=(), constant=True, label="Changes", doc="What is changed while running: (step, field, value), applied from that step on."
+    )
+
+    GROUPS = {
+        "problem": ("dataset", "architecture", "width", "depth", "activation", "activation_mix", "criterion", "targets", "head_scale", "n_train", "classes"),
+        "optimizer": ("optimizer", "lr"),
+        "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "derivatives"),
+        "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
+    }
+    LIVE = ("lr", "substeps")
+    UNITS = {
+        "lr": "step size",
+        "steps": "steps",
+        "warm_start": "steps",
+        "substeps": "per step",
+        "max_memory": "GiB",
+        "record_every": "steps",
+        "checkpoint_every": "steps",
+    }
+
+    def __init__(self, **fields: Any):
+        known = self.fields()
+        for name in fields:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=2)
+                hint = f"did you mean {' or '.join(close)}?" if close else f"known fields are {', '.join(known)}."
+                raise ConfigError(f"A run has no field `{name}`: {hint}")
+        clean = {name: self._coerce(name, value) for name, value in fields.items()}
+        super().__init__(**clean)
+        self._check_together()
+
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """Names of all fields, in the order of their groups."""
+        return tuple(name for group in cls.GROUPS.values() for name in group)
+
+    @classmethod
+    def check(cls, name: str, value: Any) -> Any:
+        """The value that a field takes for `value`; raises `ConfigError` if the field cannot take it."""
+        return cls._coerce(name, value)
+
+    @classmethod
+    def _coerce(cls, name: str, value: Any) -> Any:
+        parameter = cls.param[name]
+        if name == "changes":
+            return _changes(cls, value)
+        if name in ("flows", "observe"):
+            return _selection(name, parameter, value)
+        if isinstance(value, numbers.Real) and not isinstance(value, bool) and isinstance(parameter, param.Number):
+            if not math.isfinite(value):
+                raise ConfigError(f"`{name}` must be a finite number, got {value}.{_typical(parameter)}")
+            if not isinstance(parameter, param.Integer):
+                value = float(value)
+            elif float(value).is_integer():
+                value = int(value)
+        try:
+            if isinstance(value, bool):
+                raise TypeError  # True is a number to Python, and a mistake here
+            parameter._validate(value)
+        except (ValueError, TypeError):
+            raise ConfigError(f"`{name}` must be {_rule(parameter)}, got {value!r}.{_typical(parameter)}") from None
+        return value
+
+    def _check_together(self) -> None:
+        if self.targets == "signed" and (self.classes != 2 or self.criterion != "mse"):
+            raise ConfigError(
+                f"`targets='signed'` needs two classes and mean squared error, got classes={self.classes} and criterion={self.criterion!r}: "
+                "set classes=2 and criterion='mse', or targets='onehot'."
+            )
+
+    def replace(self, **fields: Any) -> RunConfig:
+        """A copy with some fields changed."""
+        return RunConfig(**{**self.to_dict(), **fields})
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain Python values, ready for JSON."""
+        plain: dict[str, Any] = {name: getattr(self, name) for name in self.fields()}
+        plain["flows"], plain["observe"] = list(self.flows), list(self.observe)
+        plain["changes"] = [list(change) for change in self.changes]
+        return plain
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> RunConfig:
+        return cls(**plain)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunConfig:
+        try:
+            plain = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"A configuration must be JSON, but reading it failed at character {error.pos}: {error.msg}.") from None
+        if not isinstance(plain, dict):
+            raise ConfigError(f"A configuration must be a JSON object of fields, got {type(plain).__name__}.")
+        return cls(**plain)
+
+    @property
+    def hash(self) -> str:
+        """Sixteen hexadecimal digits that equal configurations, and only they, share."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunConfig) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return int(self.hash, 16)
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def __repr__(self) -> str:
+        changed = {k: v for k, v in self.to_dict().items() if v != _plain_default(self.param[k])}
+        return "RunConfig(" + ", ".join(f"{k}={v!r}" for k, v in changed.items()) + ")"
+
+
+def _plain_default(parameter: Any) -> Any:
+    return list(parameter.default) if isinstance(parameter.default, (tuple, list)) else parameter.default
+
+
+def _selection(name: str, parameter: Any, value: Any) -> list[str]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        chosen = list(value)
+    except TypeError:
+        chosen = [value]
+    unknown = [entry for entry in chosen if entry not in parameter.objects]
+    if unknown:
+        raise ConfigError(f"`{name}` must be chosen from {', '.join(parameter.objects)}, got {unknown[0]!r}.")
+    if name == "flows":
+        chosen.append("discrete")
+    return [entry for entry in parameter.objects if entry in chosen]
+
+
+def _changes(cls: type[RunConfig], value: Any) -> tuple[tuple[int, str, Any], ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"`changes` must be a list of (step, field, value), got {value!r}.")
+    entries = []
+    for entry in value:
+        if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], int) or entry[0] < 0:
+            raise ConfigError(f"A change must be (step, field, value) with a step of 0 or more, got {entry!r}.")
+        step, field, new = entry
+        if field not in cls.LIVE:
+            raise ConfigError(f"A running simulation can change {', '.join(cls.LIVE)}, not {field!r}: start a new run for that.")
+        entries.append((step, field, cls._coerce(field, new)))
+    return tuple(sorted(entries, key=lambda change: change[0]))
+
+
+def _rule(parameter: Any) -> str:
+    if isinstance(parameter, param.Selector):
+        return "one of " + ", ".join(map(str, parameter.objects))
+    kind = "a whole number" if isinstance(parameter, param.Integer) else "a number"
+    low, high = parameter.bounds
+    if high is not None:
+        return f"{kind} from {low:g} to {high:,}"
+    return "positive" if low == 0 and not parameter.inclusive_bounds[0] else f"{kind} of at least {low:g}"
+
+
+def _typical(parameter: Any) -> str:
+    soft = getattr(parameter, "softbounds", None)
+    return f" Typical: {soft[0]:g} to {soft[1]:g}." if soft else ""

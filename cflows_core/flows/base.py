@@ -1,0 +1,126 @@
+"""What every flow is: `init(start) -> state`, `step(state) -> state`, `series(state) -> values`; all data in, all data out.
+
+A flow object holds what does not change (objective, optimizer, options); everything that moves is in its state, a frozen dataclass of
+tensors and numbers. So forking a run is copying references, a checkpoint is the states alone, and a change of the learning rate is another flow
+object on the same state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from cflows_core.frames import Value
+from cflows_core.linalg.eigen import EigenState, track
+from cflows_core.linalg.lowrank import LowRank
+from cflows_core.linalg.operator import preconditioned_hessian
+from cflows_core.optimizers import Optimizer, State
+from cflows_core.problems.objective import Objective
+
+# Relative residual of the eigenpairs: the eigenvalue's error is its square over the gap, far below what any flow can feel.
+EIGEN_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Options:
+    """Numerical options of the flows: the fields of `RunConfig` that they read."""
+
+    substeps: int = 2
+    n_eigs: int = 6
+    rod_rank: int = 4
+
+
+@dataclass(frozen=True)
+class Start:
+    """Two consecutive iterates from which flows start, at `state` = their centre (or the first iterate itself)."""
+
+    state: State
+    half_difference: Tensor
+
+
+class FlowState(Protocol):
+    """Every flow's state carries at least its position and why it stopped ("" while it runs)."""
+
+    @property
+    def point(self) -> State: ...
+    @property
+    def stopped(self) -> str: ...
+
+
+S = TypeVar("S", bound=FlowState)
+
+
+class Flow(ABC, Generic[S]):
+    """A flow of one optimizer on one objective."""
+
+    name: ClassVar[str]
+    state_type: ClassVar[type]
+
+    def __init__(self, objective: Objective, optimizer: Optimizer, options: Options):
+        self.objective, self.optimizer, self.options = objective, optimizer, options
+
+    @abstractmethod
+    def init(self, start: Start) -> S:
+        """The state at the start."""
+
+    @abstractmethod
+    def step(self, state: S) -> S:
+        """The state one optimizer step later."""
+
+    @abstractmethod
+    def series(self, state: S) -> dict[str, Value]:
+        """The flow's own series at the state (`frames.SERIES`), none of which costs a derivative."""
+
+    def changed(self, state: S) -> S:
+        """The state after a parameter changed: caches that depend on it are dropped."""
+        return state
+
+    def status(self, state: S) -> str:
+        return "stopped" if state.stopped else "running"
+
+    def eigen_init(self, w: Tensor) -> EigenState:
+        """A cold start for the tracker."""
+        return EigenState.init(len(w), dtype=w.dtype, device=w.device)
+
+    def eigenpairs(self, point: State, eigen: EigenState, *, n_max: int | None = None) -> tuple[Tensor, Tensor, EigenState]:
+        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state) (math.md 8)."""
+        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point))
+        n_max = n_max or self.options.n_eigs
+        pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=EIGEN_TOLERANCE)
+        return pairs.values, pairs.vectors, eigen
+
+
+def padded(values: Any, length: int) -> np.ndarray:
+    """The first `length` values as float64, NaN where there are fewer."""
+    result = np.full(length, math.nan)
+    array = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values, dtype=float)
+    count = min(length, len(array))
+    result[:count] = array[:count]
+    return result
+
+
+def to_plain(value: Any) -> Any:
+    """A state as nested dictionaries of tensors, numbers and strings, which load without executing code."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {entry.name: to_plain(getattr(value, entry.name)) for entry in dataclasses.fields(value)}
+    return value
+
+
+def from_plain(kind: type, plain: dict[str, Any]) -> Any:
+    """The dataclass that `to_plain` took apart; nested dataclasses are those of the field's default type in `NESTED`."""
+    fields = {}
+    for entry in dataclasses.fields(kind):
+        value = plain[entry.name]
+        nested = NESTED.get(entry.name)
+        fields[entry.name] = from_plain(nested, value) if nested is not None and isinstance(value, dict) else value
+    return kind(**fields)
+
+
+# Which dataclass a field of a state holds, by the field's name: states keep to these names.
+NESTED: dict[str, type] = {"before": State, "point": State, "after": State, "eigen": EigenState, "extent": LowRank}

@@ -1,0 +1,196 @@
+"""The central flow: the time average of an oscillating optimizer ([CF] 3.2.2), discretised as predict, then project (ours).
+
+    dw/dt = −P⁻¹(∇L + ½∇⟨H, Σ⟩)        0 ⪯ Σ ⊥ cP − H ⪰ 0
+
+One substep from w: *predict* w* by the stable flow alone; take the eigenpairs `U, λ` of P⁻¹H at w* that are at the edge; with `Σ = U X Uᵀ`,
+`T_ij = ∇(u_iᵀHu_j)`, `α = diag(c − λ)` and `β[X]_ij = ½dt ⟨T_ij, P⁻¹ Σ X_kl T_kl⟩` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0`; *project* w = w* − ½dt P⁻¹∇⟨H, Σ⟩.
+It equals [CF]'s linearised step to O(dt²) and corrects its own drift, because α is measured anew (math.md 4).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cflows_core.flows import predictions
+from cflows_core.flows.base import Flow, Start, padded
+from cflows_core.flows.discrete import DIVERGED
+from cflows_core.frames import Value
+from cflows_core.linalg.eigen import EigenState
+from cflows_core.linalg.sdcp import solve_sdcp
+from cflows_core.linalg.svec import congruence, smat, svec, triangle
+from cflows_core.optimizers import State
+
+EDGE = 0.975  # modes with λ above this share of c take part in the complementarity problem
+NEAR = 0.9  # below it no mode can reach the edge within a step, and one eigensolve a step is enough
+SETTLED, CAP = 1.02, 0.05  # settling lasts while λ > 1.02 c; then an eigenvalue comes down by at most 5 % of c a substep
+REFRESH = 20  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
+NEGLIGIBLE = 1e-9  # eigenvalues of X below this share of the largest are the solver's round-off
+
+
+@dataclass(frozen=True)
+class CentralState:
+    """The flow's point, the oscillations' covariance, and caches.
+
+    values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its eigenvalues X, descending
+    (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]: H v_i.
+    sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old.
+    """
+
+    point: State
+    loss: float
+    gradient: Tensor
+    ceiling: float
+    eigen: EigenState
+    values: Tensor
+    modes: Tensor
+    variances: Tensor
+    curvatures: Tensor
+    sensitivity: Tensor
+    frame: Tensor
+    age: int = 0
+    settling: bool = False
+    sharpening: float = math.nan
+    reduction: float = math.nan
+    residual: float = math.nan
+    stopped: str = ""
+
+
+class Central(Flow[CentralState]):
+    """Central flow of gradient descent."""
+
+    name = "central"
+    state_type = CentralState
+
+    def init(self, start: Start) -> CentralState:
+        w = start.state.w
+        loss, gradient = self.objective.loss_and_grad(w)
+        none, empty = w.new_zeros(len(w), 0), w.new_zeros(0)
+        state = CentralState(
+            start.state, loss, gradient, DIVERGED * max(1.0, loss), self.eigen_init(w), values=empty, modes=none, variances=empty,
+            curvatures=none, sensitivity=w.new_zeros(0, 0), frame=none,
+        )  # fmt: skip
+        return self.changed(state)
+
+    def changed(self, state: CentralState) -> CentralState:
+        """Eigenvalues under the optimizer's present parameters; above the edge the flow settles first."""
+        values, _, eigen = self.eigenpairs(state.point, state.eigen)
+        settling = bool(len(values)) and float(values[0]) > SETTLED * self.optimizer.threshold
+        none = state.point.w.new_zeros(len(state.point.w), 0)
+        return replace(state, eigen=eigen, values=values, settling=settling, modes=none, curvatures=none, variances=none[0], frame=none)
+
+    def status(self, state: CentralState) -> str:
+        return "settling" if state.settling and not state.stopped else super().status(state)
+
+    def step(self, state: CentralState) -> CentralState:
+        substeps = self.options.substeps
+        before = state
+        sharpening, reduction, residual = 0.0, 0.0, 0.0
+        for i in range(substeps):
+            state = self._substep(state, 1 / substeps, solve=i == substeps - 1)
+            if state.stopped:
+                return replace(before, stopped=state.stopped)
+            sharpening += state.sharpening / substeps
+            reduction += state.reduction / substeps
+            residual = max(residual, state.residual)
+        return replace(state, sharpening=sharpening, reduction=reduction, residual=residual)
+
+    def _substep(self, state: CentralState, dt: float, solve: bool) -> CentralState:
+        c = self.optimizer.threshold
+        predicted = self.optimizer.step(state.point, state.gradient, dt)
+        if not solve and float(state.values[0]) < NEAR * c:
+            loss, gradient = self.objective.loss_and_grad(predicted.w)
+            return replace(state, point=predicted, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
+        values, vectors, eigen = self.eigenpairs(predicted, state.eigen)
+        # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
+        sharpening = float(values[0] - state.values[0]) / dt
+        state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
+        if state.settling and float(values[0]) <= SETTLED * c:
+            state = replace(state, settling=False)
+        k = int((values > EDGE * c).sum())
+        state = self._project(state, vectors[:, :k], dt) if k else self._without_covariance(state)
+        if state.stopped:
+            return state
+        loss, gradient = self.objective.loss_and_grad(state.point.w)
+        if not math.isfinite(loss) or loss > state.ceiling:
+            return replace(state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue.")
+        return replace(state, loss=loss, gradient=gradient)
+
+    def _project(self, state: CentralState, U: Tensor, dt: float) -> CentralState:
+        c, k, values = self.optimizer.threshold, U.shape[1], state.values
+        state = self._refreshed(state, U)
+        alpha = c - values[:k]
+        wanted = alpha.clamp_min(-CAP * c) if state.settling else alpha
+        solution = solve_sdcp(torch.diag(wanted), dt * state.sensitivity)
+        if not solution.ok:
+            return replace(state, stopped=self._unheld(solution.status, float(values[0])))
+        lift = smat(dt * state.sensitivity @ svec(solution.X))  # β[X]: what the projection takes off H, in the basis U
+        variances, rotation = torch.linalg.eigh(solution.X)
+        kept = variances.flip(0) > NEGLIGIBLE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
+        variances, rotation = variances.flip(0)[kept], rotation.flip(1)[:, kept]
+        modes = U @ rotation
+        force = 0.5 * self.objective.curvature_gradient(state.point.w, modes, variances) if len(variances) else torch.zeros_like(state.gradient)
+        point = replace(state.point, w=state.point.w + dt * self.optimizer.velocity(state.point, force))
+        # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
+        projected = torch.linalg.eigvalsh(torch.diag(values[:k]) - lift).flip(0)
+        P = self.optimizer.preconditioner(point)
+        curvatures = (P * U.T).T * values[:k] @ rotation  # H U = P U diag(λ)
+        if state.settling:
+            modes, curvatures, variances = modes[:, :0], curvatures[:, :0], variances[:0]
+        return replace(
+            state, point=point, values=torch.cat([projected, values[k:]]), modes=modes, variances=variances, curvatures=curvatures,
+            reduction=-float(lift[0, 0]) / dt, residual=max(solution.residuals.values(), default=0.0),
+        )  # fmt: skip
+
+    def _refreshed(self, state: CentralState, U: Tensor) -> CentralState:
+        """The state with its sensitivity in the basis U: rotated while it is young, computed anew otherwise."""
+        P = self.optimizer.preconditioner(state.point)
+        if state.frame.shape == U.shape and 0 < state.age < REFRESH:
+            R = U.T @ (P * state.frame.T).T
+            # A rotation only while the space is nearly the same; a swapped mode needs its own third derivatives.
+            if float((R @ R.T - torch.eye(len(R), dtype=R.dtype, device=R.device)).abs().max()) < 0.05:
+                K = congruence(R)
+                return replace(state, sensitivity=K @ state.sensitivity @ K.T, frame=U, age=state.age + 1)
+        rows, columns = triangle(U.shape[1])
+        scale = torch.where(rows == columns, 1.0, math.sqrt(2.0)).to(U)
+        T = scale[:, None] * self.objective.third(state.point.w, U)
+        return replace(state, sensitivity=0.5 * (T / P) @ T.T, frame=U, age=1)
+
+    def _without_covariance(self, state: CentralState) -> CentralState:
+        return replace(state, modes=state.modes[:, :0], curvatures=state.curvatures[:, :0], variances=state.variances[:0], age=0)
+
+    def _unheld(self, status: str, value: float) -> str:
+        if status == "unbounded":
+            return (
+                f"The central flow stopped: no oscillation can hold the top eigenvalue at the edge (it is {value / self.optimizer.threshold:.3g} "
+                "times the threshold and does not fall as weights oscillate), as on a quadratic beyond its threshold."
+            )
+        return "The central flow stopped: its complementarity problem could not be solved to 1e-4; a smaller learning rate or more substeps may help."
+
+    def series(self, state: CentralState) -> dict[str, Value]:
+        n = self.options.n_eigs
+        values: dict[str, Value] = {
+            "loss": state.loss,
+            "grad_norm_sq": float(state.gradient @ state.gradient),
+            "effective_eigs": padded(state.values, n),
+            "sharpening": state.sharpening,
+            "sharpness_reduction": state.reduction,
+            "sdcp_residual": state.residual,
+        }
+        if state.settling or math.isnan(state.reduction):
+            return values
+        return values | {
+            "rank": float(len(state.variances)),
+            "covariance_eigs": padded(state.variances, n),
+            "covariance_eigs_weights": padded(predictions.weight_variances(state.modes, state.variances), n),
+            "predicted_loss": predictions.loss(state.loss, self.optimizer.threshold, state.variances),
+            "predicted_grad_norm_sq": predictions.squared_gradient(state.gradient, state.curvatures, state.variances),
+        }
+
+    def measured_variance(self, state: CentralState, displacements: Tensor) -> Tensor:
+        """(v_iᵀ P (w_t − w(t)))² [k], averaged over the rows of `displacements` [b, p]: to be smoothed over steps."""
+        P = self.optimizer.preconditioner(state.point)
+        return (((P * displacements) @ state.modes) ** 2).mean(0)

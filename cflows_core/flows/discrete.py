@@ -1,0 +1,114 @@
+"""The discrete optimizer itself, kept one step ahead so that midpoints and oscillations are known at every frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from cflows_core.flows.base import Flow, Start, padded
+from cflows_core.frames import Value
+from cflows_core.linalg.eigen import EigenState
+from cflows_core.optimizers import State
+
+# The loss may rise so many times over its largest start value before the run counts as diverged.
+DIVERGED = 1e6
+
+
+@dataclass(frozen=True)
+class DiscreteState:
+    """Three consecutive iterates: before, point (this step's) and after.
+
+    gradient: ∇L at the point. values: tracked eigenvalues of P⁻¹H at the midpoint; modes: their P-orthonormal eigenvectors [p, k].
+    reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss beyond which the run has diverged.
+    """
+
+    before: State
+    point: State
+    after: State
+    loss: float
+    gradient: Tensor
+    ceiling: float
+    eigen: EigenState
+    values: Tensor
+    modes: Tensor
+    reference: Tensor
+    stopped: str = ""
+
+    @property
+    def midpoint(self) -> State:
+        """w* = (2w_t + w_{t+1} + w_{t−1})/4: the period-2 oscillation and the drift both cancel (math.md 8)."""
+        return replace(self.point, w=(2 * self.point.w + self.after.w + self.before.w) / 4)
+
+    @property
+    def centre(self) -> State:
+        """(w_t + w_{t+1})/2, half a step later than the iterate."""
+        return State((self.point.w + self.after.w) / 2, self.point.tau + 0.5)
+
+    @property
+    def half_difference(self) -> Tensor:
+        """(w_t − w_{t+1})/2, the discrete rod."""
+        return (self.point.w - self.after.w) / 2
+
+    @property
+    def oscillation(self) -> Tensor:
+        """(2w_t − w_{t+1} − w_{t−1})/4: the displacement from the midpoint, without drift (math.md 9)."""
+        return (2 * self.point.w - self.after.w - self.before.w) / 4
+
+
+class Discrete(Flow[DiscreteState]):
+    """The optimizer's own iterates (math.md 2)."""
+
+    name = "discrete"
+    state_type = DiscreteState
+
+    def init(self, start: Start) -> DiscreteState:
+        w = start.state.w
+        loss, gradient = self.objective.loss_and_grad(w)
+        after = self.optimizer.step(start.state, gradient)
+        empty = w.new_zeros(0)
+        state = DiscreteState(
+            before=start.state, point=start.state, after=after, loss=loss, gradient=gradient, ceiling=DIVERGED * max(1.0, loss),
+            eigen=self.eigen_init(w), values=empty, modes=w.new_zeros(len(w), 0), reference=empty,
+        )  # fmt: skip
+        return self._measured(state)
+
+    def step(self, state: DiscreteState) -> DiscreteState:
+        loss, gradient = self.objective.loss_and_grad(state.after.w)
+        after = self.optimizer.step(state.after, gradient)
+        state = replace(state, before=state.point, point=state.after, after=after, loss=loss, gradient=gradient)
+        if not math.isfinite(loss) or loss > state.ceiling or not bool(torch.isfinite(after.w).all()):
+            reason = f"The optimizer diverged: its loss rose to {loss:.3g}; lower the learning rate, now {self.optimizer.lr:g}, and start again."
+            return replace(state, stopped=reason)
+        return self._measured(state)
+
+    def _measured(self, state: DiscreteState) -> DiscreteState:
+        values, modes, eigen = self.eigenpairs(state.midpoint, state.eigen)
+        reference = state.reference
+        if reference.numel() == 0 and len(values) and float(values[0]) >= self.optimizer.threshold:
+            reference = modes[:, 0] / modes[:, 0].norm()
+        return replace(state, eigen=eigen, values=values, modes=modes, reference=reference)
+
+    def series(self, state: DiscreteState) -> dict[str, Value]:
+        n = self.options.n_eigs
+        values: dict[str, Value] = {
+            "loss": state.loss,
+            "grad_norm_sq": float(state.gradient @ state.gradient),
+            "half_difference": float(state.half_difference.norm()),
+        }
+        if state.stopped:
+            return values
+        length = (state.modes * state.modes).sum(0)
+        values |= {
+            "effective_eigs": padded(state.values, n),
+            "hessian_eigs": padded(state.values / length, n),
+            "grad_projection_sq": padded((state.gradient @ state.modes) ** 2 / length, n),
+            "displacement": float(state.reference @ state.oscillation) if state.reference.numel() else math.nan,
+        }
+        return values
+
+    def loss_midpoint(self, state: DiscreteState) -> float:
+        """L(w*): costs one forward pass."""
+        return self.objective.loss(state.midpoint.w)

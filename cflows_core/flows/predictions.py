@@ -1,0 +1,41 @@
+"""What a central flow predicts of the oscillating optimizer's time averages.
+
+The covariance is given by its P-orthonormal eigenvectors `v_i` (modes [p, k]) and eigenvalues `x_i` (variances [k]): Σ = Σ_i x_i v_i v_iᵀ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def loss(value: float, threshold: float, variances: Tensor) -> float:
+    """E[L(w_t)] ≈ L + ½⟨H, Σ⟩ = L + ½ c Σ x_i, because H v = c P v for all v in Σ's range ([CF] eq. 23: L + tr Σ/η)."""
+    return value + 0.5 * threshold * float(variances.sum())
+
+
+def squared_gradient(gradient: Tensor, curvatures: Tensor, variances: Tensor) -> float:
+    """E|∇L(w_t)|² ≈ |∇L|² + tr(HΣH), with curvatures `H v_i` [p, k] (following [CF] eq. 26)."""
+    return float(gradient @ gradient) + float(variances @ (curvatures * curvatures).sum(0))
+
+
+def weight_variances(modes: Tensor, variances: Tensor) -> Tensor:
+    """Eigenvalues of Σ itself [k], weights², descending: the papers' σ²."""
+    if not len(variances):
+        return variances
+    scaled = modes * variances.clamp_min(0).sqrt()
+    return torch.linalg.eigvalsh(scaled.T @ scaled).flip(0)
+
+
+def expectation(f: Callable[[Tensor], Tensor], w: Tensor, modes: Tensor, variances: Tensor) -> Tensor:
+    """E[f(w_t)] ≈ f + ½⟨∇²f, Σ⟩ for any f of the weights (network outputs, say), of any shape.
+
+    Second differences over one standard deviation each way, ½Σ_i (f(w + s_i) + f(w − s_i) − 2f(w)), s_i = √x_i v_i: exact for quadratic f.
+    """
+    centre = f(w)
+    total = torch.zeros_like(centre)
+    for step in (modes * variances.clamp_min(0).sqrt()).T:
+        total += 0.5 * (f(w + step) + f(w - step) - 2 * centre)
+    return centre + total

@@ -1,0 +1,96 @@
+"""From a configuration to the problem it names: objective, initial weights and test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cflows_core.config import RunConfig
+from cflows_core.problems import criteria, datasets, models
+from cflows_core.problems.objective import Objective
+
+# A small model's step is Python's overhead, which a GPU only adds to.
+GPU_FROM = 100_000
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """Examples the run never trains on, and how to score them."""
+
+    inputs: Tensor
+    targets: Tensor
+    per_example: Callable[[Tensor, Tensor], Tensor]
+    labels: Tensor
+
+    def score(self, objective: Objective, w: Tensor) -> tuple[float, float]:
+        """Mean loss and accuracy at w."""
+        outputs = objective.outputs(w, self.inputs)
+        return float(self.per_example(outputs, self.targets).mean()), criteria.accuracy(outputs, self.labels)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An objective, where training starts, and the test set (None for a user's own objective)."""
+
+    objective: Objective
+    weights: Tensor
+    test: TestSet | None = None
+
+
+def build_problem(config: RunConfig) -> Problem:
+    """The problem that the configuration's fields name. Raises `DataError` or `ModelError`."""
+    dtype = _dtype(config)
+    data = datasets.load(config.dataset, n_train=config.n_train, classes=config.classes)
+    module = models.build(
+        config.architecture,
+        input_shape=data.input_shape,
+        n_outputs=criteria.n_outputs(data.n_classes, config.targets),
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        activation_mix=config.activation_mix,
+        head_scale=config.head_scale,
+        seed=config.seed,
+        dtype=dtype,
+    )
+    device = _device(config, sum(parameter.numel() for parameter in module.parameters()))
+    if config.dtype == "auto" and device == "cuda":
+        dtype = torch.float32
+
+    def encode(labels) -> Tensor:
+        return criteria.encode(torch.as_tensor(labels), data.n_classes, config.criterion, config.targets)
+
+    objective = Objective.from_module(
+        module,
+        torch.as_tensor(data.inputs),
+        encode(data.labels),
+        config.criterion,
+        dtype=dtype,
+        device=device,
+        derivatives=config.derivatives,
+        max_memory=config.max_memory,
+    )
+    assert objective.weights is not None
+    test = None
+    if len(data.test_inputs):
+        targets, labels = encode(data.test_labels).to(device), torch.as_tensor(data.test_labels).to(device)
+        targets = targets.to(dtype) if targets.is_floating_point() else targets
+        test = TestSet(torch.as_tensor(data.test_inputs).to(device, dtype), targets, criteria.get(config.criterion), labels)
+    return Problem(objective, objective.weights, test)
+
+
+def _dtype(config: RunConfig) -> torch.dtype:
+    return torch.float32 if config.dtype == "float32" else torch.float64
+
+
+def _device(config: RunConfig, n_params: int) -> str:
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() and n_params >= GPU_FROM else "cpu"
+    if config.device == "cuda" and not torch.cuda.is_available():
+        from cflows_core.errors import ConfigError
+
+        raise ConfigError("`device='cuda'` needs a CUDA GPU and a PyTorch built for it, and none was found: use device='cpu' or device='auto'.")
+    return config.device

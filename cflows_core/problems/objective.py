@@ -1,0 +1,315 @@
+"""`Objective`: the training loss as a function of flat weights, with its first three derivatives for blocks of directions.
+
+    g = ∇L(w) [p],   H V [p, k],   T_ij = ∇_w (u_iᵀ H(w) u_j) [k(k+1)/2, p],   ∇⟨H, U diag(x) Uᵀ⟩ [p]
+
+Two ways to each second and third derivative. *Exact*: nested reverse-mode differentiation. *Differences* of gradients taken in one
+stacked call, `H v ≈ (g(w+εv) − g(w−εv))/2ε` and `∇(vᵀHv) ≈ (g(w+εv) + g(w−εv) − 2g(w))/ε²`, with relative errors of about 1e-9 and 1e-6
+in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what differentiation keeps stays below
+`max_memory`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from cflows_core.errors import ConfigError, DataError, ModelError
+from cflows_core.linalg.svec import triangle
+from cflows_core.problems import criteria
+from cflows_core.problems.memory import saved_bytes_per_example
+
+# Nominal cost in gradients of one direction (measured on an 853k-parameter MLP: 2.1, 5.6 and 2); `gradients_spent` counts with these.
+COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
+# What a derivative of each order keeps, in units of what one forward pass saves for its backward pass.
+KEPT = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
+# One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
+STACKED_BYTES = 4 * 2**20
+# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these.
+STEP_SECOND, STEP_THIRD = 1e-5, 1e-4
+
+Loss = Callable[..., Tensor]
+
+
+class Objective:
+    """A loss `L: R^p -> R` on flat weights.
+
+    Make one with `from_module` or `from_function`. All methods take and return tensors of `dtype` on `device`; inner loops trust
+    their shapes. `gradients_spent` counts the work done so far in full-batch gradients.
+    """
+
+    def __init__(
+        self,
+        loss: Loss,
+        n_params: int,
+        *,
+        data: tuple[Tensor, ...] = (),
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        derivatives: str = "auto",
+        max_memory: float = 2.0,
+        bytes_per_example: float = 0.0,
+    ):
+        if derivatives not in ("auto", "exact", "differences"):
+            raise ConfigError(f"`derivatives` must be auto, exact or differences, got {derivatives!r}.")
+        if derivatives == "differences" and dtype != torch.float64:
+            raise ConfigError(
+                f"`derivatives='differences'` needs float64, got {str(dtype)[6:]}: its round-off would hide the third derivative; "
+                "use derivatives='exact' or dtype='float64'."
+            )
+        self.n_params, self.dtype, self.device = n_params, dtype, torch.device(device)
+        self.gradients_spent = 0.0
+        if derivatives == "auto":
+            derivatives = "differences" if data and dtype == torch.float64 else "exact"
+        self.derivatives = derivatives
+        self.weights: Tensor | None = None
+        self.n_examples = len(data[0]) if data else 1
+        self._loss, self._data, self._bytes = loss, data, bytes_per_example
+        self._budget = max_memory * 2**30
+        self._outputs: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    # Construction
+
+    @classmethod
+    def from_module(
+        cls,
+        module: torch.nn.Module,
+        inputs: Tensor,
+        targets: Tensor,
+        criterion: str | Callable[[Tensor, Tensor], Tensor] = "mse",
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        derivatives: str = "auto",
+        max_memory: float = 2.0,
+    ) -> Objective:
+        """The mean loss of `module` on all `inputs` [n, ...] and `targets` [n, ...].
+
+        criterion: "mse" (½Σ(f − y)² an example), "cross_entropy", or a function (outputs, targets) -> losses [n]. The module is copied and put in
+        evaluation mode; its parameters, in the order of `named_parameters`, are the flat weights, and `weights` holds their values.
+        """
+        module = copy.deepcopy(module).to(device=device, dtype=dtype).eval().requires_grad_(False)
+        parameters = dict(module.named_parameters())
+        if not parameters:
+            raise ModelError("A module needs at least one parameter to be trained, got one without any.")
+        dtype = next(iter(parameters.values())).dtype
+        if inputs.is_floating_point():
+            inputs = inputs.to(dtype)
+        if targets.is_floating_point():
+            targets = targets.to(dtype)
+        inputs, targets = inputs.to(device), targets.to(device)
+        _check_data(inputs, targets)
+        names, shapes = list(parameters), [value.shape for value in parameters.values()]
+        sizes = [value.numel() for value in parameters.values()]
+        per_example = criteria.get(criterion) if isinstance(criterion, str) else criterion
+
+        def outputs(w: Tensor, x: Tensor) -> Tensor:
+            pieces = {name: piece.view(shape) for name, piece, shape in zip(names, w.split(sizes), shapes, strict=True)}
+            return functional_call(module, pieces, (x,))
+
+        def loss(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return per_example(outputs(w, x), y).mean()
+
+        weights = torch.cat([value.detach().reshape(-1) for value in parameters.values()])
+        objective = cls(
+            loss,
+            weights.numel(),
+            data=(inputs, targets),
+            dtype=dtype,
+            device=device,
+            derivatives=derivatives,
+            max_memory=max_memory,
+            bytes_per_example=saved_bytes_per_example(loss, weights, (inputs, targets)),
+        )
+        objective.weights, objective._outputs = weights, outputs
+        return objective
+
+    @classmethod
+    def from_function(
+        cls,
+        loss: Callable[[Tensor], Tensor],
+        n_params: int,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        derivatives: str = "auto",
+    ) -> Objective:
+        """Any scalar function of flat weights [p], written in differentiable PyTorch operations."""
+        probe = loss(torch.zeros(n_params, dtype=dtype, device=device))
+        if not isinstance(probe, Tensor) or probe.numel() != 1:
+            raise ModelError(f"A loss must return a scalar tensor, got {_describe(probe)}: end it with .sum() or .mean().")
+        return cls(lambda w: loss(w).reshape(()), n_params, dtype=dtype, device=device, derivatives=derivatives)
+
+    # Values and gradients
+
+    def loss(self, w: Tensor) -> float:
+        """L(w)."""
+        with torch.no_grad():
+            return float(sum(share * self._loss(w, *batch) for share, batch in self._chunks(0)))
+
+    def grad(self, w: Tensor) -> Tensor:
+        """∇L(w), [p]."""
+        return self.loss_and_grad(w)[1]
+
+    def loss_and_grad(self, w: Tensor) -> tuple[float, Tensor]:
+        """L(w) and ∇L(w) for the price of the gradient."""
+        self.gradients_spent += 1
+        total, gradient = 0.0, torch.zeros_like(w)
+        for share, batch in self._chunks(1):
+            leaf = w.detach().requires_grad_()
+            value = self._loss(leaf, *batch)
+            gradient += share * torch.autograd.grad(value, leaf)[0]
+            total += share * float(value.detach())
+        return total, gradient
+
+    def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
+        if len(points) == 1 or self._bytes * self.n_examples > STACKED_BYTES:
+            each = [self.loss_and_grad(point) for point in points]
+            return torch.tensor([value for value, _ in each], dtype=self.dtype), torch.stack([gradient for _, gradient in each])
+        self.gradients_spent += len(points)
+        parts = [self._stacked(part) for part in points.split(self._most_stacked(1))]
+        return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
+
+    def _stacked(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        values, gradients = torch.zeros(len(points), dtype=self.dtype, device=self.device), torch.zeros_like(points)
+        for share, batch in self._chunks(1, len(points)):
+            leaf = points.detach().requires_grad_()
+            # Only the forward pass is vectorised; plain reverse mode behind it is half as costly as vmap(grad).
+            each = vmap(lambda w, batch=batch: self._loss(w, *batch))(leaf)
+            gradients += share * torch.autograd.grad(each.sum(), leaf)[0]
+            values += share * each.detach()
+        return values, gradients
+
+    # Second and third derivatives
+
+    def hvp(self, w: Tensor, V: Tensor) -> Tensor:
+        """H(w) V, [p, k], for V [p, k]."""
+        if self.derivatives == "exact":
+            self.gradients_spent += COST["exact"][2] * V.shape[1]
+            return self._exact_hvp(w, V.T).T
+        directions, lengths = _unit_rows(V.T)
+        step = STEP_SECOND * _scale(w)
+        _, gradients = self.losses_and_grads(torch.cat([w + step * directions, w - step * directions]))
+        plus, minus = gradients.chunk(2)
+        return ((plus - minus) * (lengths / (2 * step))).T
+
+    def third(self, w: Tensor, U: Tensor) -> Tensor:
+        """T_ij = ∇_w(u_iᵀ H(w) u_j), [k(k+1)/2, p], for U [p, k]; pairs (i ≤ j) in the order of `svec`, not scaled."""
+        rows, columns = triangle(U.shape[1])
+        first, second = U.T[rows], U.T[columns]
+        if self.derivatives == "exact":
+            self.gradients_spent += COST["exact"][3] * len(rows)
+            return torch.stack([self._exact_third(w, a[None], b[None]) for a, b in zip(first, second, strict=True)])
+        # Polarisation: u_iᵀHu_j = ¼((u_i+u_j)ᵀH(u_i+u_j) − (u_i−u_j)ᵀH(u_i−u_j)); on the diagonal the second term is absent.
+        diagonal = torch.as_tensor([int(i) == int(j) for i, j in zip(rows, columns, strict=True)], device=U.device)
+        off = ~diagonal
+        quadratic = self._difference_third(w, torch.cat([first[diagonal], (first + second)[off], (first - second)[off]]))
+        k, m = int(diagonal.sum()), int(off.sum())
+        result = torch.empty_like(first)
+        result[diagonal] = quadratic[:k]
+        result[off] = (quadratic[k : k + m] - quadratic[k + m :]) / 4
+        return result
+
+    def curvature_gradient(self, w: Tensor, U: Tensor, weights: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """∇_w ⟨H(w), U diag(weights) Uᵀ⟩ = Σ_a weights_a ∇(u_aᵀ H u_a), [p]: linear in k.
+
+        gradient: ∇L(w) if it is known, which saves one.
+        """
+        if self.derivatives == "exact":
+            self.gradients_spent += COST["exact"][3] * U.shape[1]
+            return self._exact_third(w, (U * weights).T, U.T)
+        return weights @ self._difference_third(w, U.T, gradient)
+
+    def _exact_hvp(self, w: Tensor, directions: Tensor) -> Tensor:
+        result = torch.zeros_like(directions)
+        for share, batch in self._chunks(2, len(directions)):
+            leaf = w.detach().requires_grad_()
+            gradient = _gradient(self._loss(leaf, *batch), leaf)
+            if gradient.requires_grad:
+                part = torch.autograd.grad(gradient, leaf, directions, is_grads_batched=True, allow_unused=True)[0]
+                if part is not None:
+                    result += share * part
+        return result
+
+    def _exact_third(self, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """∇_w Σ_a first_aᵀ H(w) second_a."""
+        result = torch.zeros_like(w)
+        for share, batch in self._chunks(3):
+            for a, b in zip(first, second, strict=True):
+                leaf = w.detach().requires_grad_()
+                gradient = _gradient(self._loss(leaf, *batch), leaf)
+                product = _gradient(gradient @ a, leaf) if gradient.requires_grad else gradient
+                if product.requires_grad:
+                    part = torch.autograd.grad(product @ b, leaf, allow_unused=True)[0]
+                    if part is not None:
+                        result += share * part
+        return result
+
+    def _difference_third(self, w: Tensor, directions: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """∇(vᵀHv) for each row v, [b, p]."""
+        directions, lengths = _unit_rows(directions)
+        step = STEP_THIRD * _scale(w)
+        points = [w + step * directions, w - step * directions]
+        _, gradients = self.losses_and_grads(torch.cat(points if gradient is not None else [*points, w[None]]))
+        centre = gradients[-1] if gradient is None else gradient
+        plus, minus = gradients[: 2 * len(directions)].chunk(2)
+        return (plus + minus - 2 * centre) * (lengths / step) ** 2
+
+    # The network behind the loss
+
+    def outputs(self, w: Tensor, inputs: Tensor) -> Tensor:
+        """The network's outputs on `inputs`, without gradients; only for objectives made from a module."""
+        if self._outputs is None:
+            raise ModelError("Only an objective made from a module has outputs; this one was made from a function.")
+        with torch.no_grad():
+            return self._outputs(w, inputs.to(self.device, self.dtype) if inputs.is_floating_point() else inputs.to(self.device))
+
+    # Memory
+
+    def _chunks(self, order: int, directions: int = 1) -> Iterator[tuple[float, tuple[Tensor, ...]]]:
+        """Batches of the data with their share of all examples, small enough for `max_memory`."""
+        if not self._data:
+            yield 1.0, ()
+            return
+        each = self._bytes * KEPT[order] * directions
+        size = self.n_examples if each <= 0 else max(1, min(self.n_examples, int(self._budget / each)))
+        for start in range(0, self.n_examples, size):
+            batch = tuple(tensor[start : start + size] for tensor in self._data)
+            yield len(batch[0]) / self.n_examples, batch
+
+    def _most_stacked(self, order: int) -> int:
+        """How many stacked points leave room for at least one example each."""
+        return max(1, int(self._budget / max(1.0, self._bytes * KEPT[order])))
+
+
+def _gradient(value: Tensor, leaf: Tensor) -> Tensor:
+    """∇value with a graph for the next derivative; zeros where the value does not depend on the leaf."""
+    gradient = torch.autograd.grad(value, leaf, create_graph=True, allow_unused=True)[0]
+    return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+def _unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of length one and their lengths [b, 1]; a zero row keeps length zero."""
+    lengths = rows.norm(dim=1, keepdim=True)
+    return rows / lengths.clamp_min(torch.finfo(rows.dtype).tiny), lengths
+
+
+def _scale(w: Tensor) -> float:
+    return max(1.0, float(w.norm()))
+
+
+def _check_data(inputs: Tensor, targets: Tensor) -> None:
+    if len(inputs) != len(targets) or len(inputs) == 0:
+        raise DataError(f"Inputs and targets must be equally many and at least one, got {len(inputs)} and {len(targets)}.")
+    for name, values in (("inputs", inputs), ("targets", targets)):
+        bad = int((~torch.isfinite(values)).sum()) if values.is_floating_point() else 0
+        if bad:
+            raise DataError(f"The {name} must be finite numbers, got {bad} that are NaN or infinite: remove or impute those examples.")
+
+
+def _describe(value: object) -> str:
+    return f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,281 @@
+"""`Simulation`: a discrete optimizer and its flows in lockstep, one frame a step.
+
+Everything that moves is immutable data (the flows' states), so a fork shares it, a checkpoint is it, and a change of the learning rate replaces the
+flow objects only.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import ConfigError, StoreError
+from cflows_core.flows import FLOWS
+from cflows_core.flows.base import Flow, Options, Start, from_plain, to_plain
+from cflows_core.frames import Event, Frame
+from cflows_core.observe import observe
+from cflows_core.optimizers import Optimizer, State
+from cflows_core.problems.build import Problem, build_problem
+from cflows_core.problems.objective import Objective
+from cflows_core.valley import Valley
+
+CHECKPOINT_VERSION = 1
+
+
+class Simulation:
+    """Runs `config`; iterate it for one `Frame` a step, or `advance` it by time or steps.
+
+    objective, weights: a problem of your own instead of the one that the configuration names (`weights`: flat tensor [p]).
+    Raises `ConfigError`, `DataError` or `ModelError`, one sentence each.
+
+    >>> sim = Simulation(RunConfig(n_train=50, steps=2))
+    >>> [frame.step for frame in sim]
+    [0, 1, 2]
+    """
+
+    def __init__(self, config: RunConfig, objective: Objective | None = None, weights: Tensor | None = None):
+        if (objective is None) != (weights is None):
+            raise ConfigError("A simulation of your own problem needs both `objective` and `weights` (a flat tensor of its n_params numbers).")
+        if objective is not None and weights is not None:
+            if weights.shape != (objective.n_params,):
+                raise ConfigError(f"`weights` must be flat with {objective.n_params} numbers, got shape {list(weights.shape)}.")
+            problem = Problem(objective, weights.detach().to(objective.device, objective.dtype))
+        else:
+            problem = build_problem(config)
+        self.config, self.problem = config, problem
+        self.objective = problem.objective
+        self.step = 0
+        self.wall_time = 0.0
+        self._emitted = False
+        self._spent = dict.fromkeys(config.flows, 0.0)
+        self._events: list[Event] = []
+        self._statuses: dict[str, str] = {}
+        self._ranks: int | None = None
+        self.valley: Valley | None = None
+        self._at_edge = False
+        self._flows = self._make_flows(self._value_at(0))
+        begin = time.perf_counter()
+        self.states: dict[str, Any] = {}
+        start = Start(State(problem.weights), torch.zeros_like(problem.weights))
+        self._run("discrete", lambda flow: flow.init(start))
+        if config.warm_start == 0:
+            self._start_flows()
+        self.wall_time += time.perf_counter() - begin
+
+    # Running
+
+    @property
+    def step_number(self) -> int:
+        """The optimizer step of the next frame."""
+        return self.step + self._emitted
+
+    @property
+    def last_step(self) -> int:
+        """The optimizer step of the last frame: warm start and steps."""
+        return self.config.warm_start + self.config.steps
+
+    @property
+    def finished(self) -> bool:
+        return self.step_number > self.last_step
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self._flows["discrete"].optimizer
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        if self.finished:
+            raise StopIteration
+        begin = time.perf_counter()
+        if self._emitted:
+            self._advance()
+        self._emitted = True
+        flows, distance = observe(self)
+        self._note_changes_of_state(flows)
+        if self.finished:
+            self._events.append(Event(self.step, "", "finished", f"The run is complete: {self.step:,} steps."))
+        self.wall_time += time.perf_counter() - begin
+        events, self._events = tuple(self._events), []
+        return Frame(self.step, self.wall_time, sum(self._spent.values()), flows, distance, dict(self._statuses), events)
+
+    def advance(self, seconds: float | None = None, steps: int | None = None) -> list[Frame]:
+        """The next frames: as many as fit in `seconds` (at least one), at most `steps`; fewer at the end of the run."""
+        if seconds is None and steps is None:
+            raise ConfigError("advance needs a bound: seconds=0.08 or steps=10, for example.")
+        begin, frames = time.perf_counter(), []
+        while not self.finished and (steps is None or len(frames) < steps):
+            frames.append(next(self))
+            if seconds is not None and time.perf_counter() - begin >= seconds:
+                break
+        return frames
+
+    def _advance(self) -> None:
+        self.step += 1
+        for field, value in self._changes_at(self.step).items():
+            self._apply({field: value})
+        for name, state in self.states.items():
+            if not state.stopped:
+                self._run(name, lambda flow, state=state: flow.step(state))
+        if self.step == self.config.warm_start:
+            self._start_flows()
+
+    def _run(self, name: str, work: Any) -> None:
+        before = self.objective.gradients_spent
+        self.states[name] = work(self._flows[name])
+        self._spent[name] += self.objective.gradients_spent - before
+
+    def _start_flows(self) -> None:
+        """Every flow but the discrete starts: from the initial weights, or from the centre of two iterates after a warm start (math.md 9)."""
+        discrete = self.states["discrete"]
+        between = Start(discrete.centre, discrete.half_difference)
+        first = Start(discrete.point, discrete.half_difference) if self.config.warm_start == 0 else between
+        for name in self.config.flows:
+            if name != "discrete":
+                # A rod lives between two iterates even from step 0.
+                self._run(name, lambda flow, name=name: flow.init(between if name == "rod" else first))
+                self._events.append(Event(self.step, name, "start", f"The {name} flow starts."))
+
+    def starts_between(self, name: str) -> bool:
+        """Whether a flow follows (w_t + w_{t+1})/2 rather than the midpoint at w_t."""
+        return name == "rod" or self.config.warm_start > 0
+
+    # Changes
+
+    def set(self, **fields: Any) -> None:
+        """Change live fields (`RunConfig.LIVE`) from the next step on; recorded in `config.changes`. Raises `ConfigError`."""
+        changes = [(self.step + 1, name, value) for name, value in fields.items()]
+        kept = [c for c in self.config.changes if (c[0], c[1]) not in {(step, name) for step, name, _ in changes}]
+        self.config = self.config.replace(changes=[*kept, *changes])
+
+    def extend(self, steps: int) -> None:
+        """Let the run go on for `steps` more steps than it was to have."""
+        self.config = self.config.replace(steps=self.config.steps + steps)
+
+    def _value_at(self, step: int) -> RunConfig:
+        """The configuration as changed up to a step."""
+        live = {name: value for at, name, value in self.config.changes if at <= step}
+        return self.config.replace(changes=(), **live)
+
+    def _changes_at(self, step: int) -> dict[str, Any]:
+        return {name: value for at, name, value in self.config.changes if at == step}
+
+    def _apply(self, fields: dict[str, Any]) -> None:
+        self._flows = self._make_flows(self._value_at(self.step))
+        for name, value in fields.items():
+            label = self.config.param[name].label
+            self._events.append(Event(self.step, "", "change", f"{label} is {value:g} from here on."))
+        for name, state in self.states.items():
+            if not state.stopped:
+                self._run(name, lambda flow, state=state: flow.changed(state))
+
+    def _make_flows(self, config: RunConfig) -> dict[str, Flow]:
+        optimizer = Optimizer(config.optimizer, lr=config.lr)
+        options = Options(config.substeps, config.n_eigs, config.rod_rank)
+        return {name: FLOWS[name](self.objective, optimizer, options) for name in config.flows}
+
+    def flow(self, name: str) -> Flow:
+        """The flow object of a name, under the present parameters."""
+        return self._flows[name]
+
+    def spent(self, name: str) -> float:
+        """Gradient-equivalents that a flow has spent."""
+        return self._spent[name]
+
+    # What a reader should be told
+
+    def _note_changes_of_state(self, flows: dict[str, Any]) -> None:
+        for name, state in self.states.items():
+            old, new = self._statuses.get(name), self._flows[name].status(state)
+            if new == old:
+                continue
+            self._statuses[name] = new
+            if new == "stopped":
+                kind = "diverged" if name == "discrete" else "stopped"
+                self._events.append(Event(self.step, name, kind, state.stopped))
+            elif new == "settling":
+                message = f"The {name} flow starts above the edge and is settling: until it is back at the edge its Σ and predictions mean nothing."
+                self._events.append(Event(self.step, name, "settling", message))
+            elif old == "settling":
+                self._events.append(Event(self.step, name, "settled", f"The {name} flow has settled at the edge."))
+        rank = flows.get("central", {}).get("rank", math.nan)
+        if not math.isnan(rank) and int(rank) != self._ranks:
+            if self._ranks is not None or rank:
+                self._events.append(Event(self.step, "central", "rank", f"Σ has rank {int(rank)} from here on."))
+            self._ranks = int(rank)
+
+    # Forking and keeping
+
+    def fork(self) -> Simulation:
+        """An independent simulation that goes on from here; the objective, which holds no state but its counter, is shared."""
+        twin = object.__new__(Simulation)
+        twin.__dict__.update(self.__dict__)
+        twin.states, twin._flows = dict(self.states), dict(self._flows)
+        twin._spent, twin._statuses, twin._events = dict(self._spent), dict(self._statuses), list(self._events)
+        return twin
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that is needed to go on bit for bit: tensors, numbers and strings only."""
+        return {
+            "version": CHECKPOINT_VERSION,
+            "config": self.config.to_json(),
+            "step": self.step,
+            "emitted": self._emitted,
+            "wall_time": self.wall_time,
+            "spent": dict(self._spent),
+            "statuses": dict(self._statuses),
+            "rank": self._ranks,
+            "at_edge": self._at_edge,
+            "valley": to_plain(self.valley),
+            "states": {name: to_plain(state) for name, state in self.states.items()},
+        }
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: dict[str, Any], objective: Objective | None = None) -> Simulation:
+        """The simulation that `checkpoint` described; `objective` again for a run on an objective of one's own."""
+        version = checkpoint.get("version")
+        if version != CHECKPOINT_VERSION:
+            raise StoreError(f"This checkpoint has version {version}, and this cflows reads version {CHECKPOINT_VERSION}: use the cflows that wrote it.")
+        config = RunConfig.from_json(checkpoint["config"])
+        simulation = object.__new__(cls)
+        simulation.config = config
+        states = {name: from_plain(FLOWS[name].state_type, plain) for name, plain in checkpoint["states"].items()}
+        simulation.problem = build_problem(config) if objective is None else Problem(objective, states["discrete"].point.w)
+        simulation.objective = simulation.problem.objective
+        simulation.step, simulation._emitted = checkpoint["step"], checkpoint["emitted"]
+        simulation.wall_time, simulation._spent = checkpoint["wall_time"], dict(checkpoint["spent"])
+        simulation._statuses, simulation._ranks, simulation._events = dict(checkpoint["statuses"]), checkpoint["rank"], []
+        simulation.valley = from_plain(Valley, checkpoint["valley"]) if checkpoint["valley"] is not None else None
+        simulation._at_edge = checkpoint["at_edge"]
+        simulation._flows = simulation._make_flows(simulation._value_at(simulation.step))
+        simulation.states = states
+        return simulation
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the checkpoint; a file at `path` is replaced only once the new one is complete."""
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        torch.save(self.checkpoint(), partial)
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], objective: Objective | None = None) -> Simulation:
+        """The simulation saved at `path`. Raises `StoreError` for a file that is none; nothing in the file is executed."""
+        device = "cpu" if objective is None else objective.device
+        try:
+            checkpoint = torch.load(path, map_location=device, weights_only=True)
+        except FileNotFoundError:
+            raise StoreError(f"There is no checkpoint at {path}: give the path that `save` was given.") from None
+        except Exception as error:
+            raise StoreError(f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given.") from None
+        return cls.from_checkpoint(checkpoint, objective)
