@@ -27,7 +27,6 @@ def observe(simulation: Simulation) -> tuple[dict[str, dict[str, Value]], dict[s
             flows[name] |= simulation.flow(name).series(state)
     discrete = states["discrete"]
     if not discrete.stopped:
-        flows["discrete"]["loss_midpoint"] = simulation.flow("discrete").loss_midpoint(discrete)  # type: ignore[attr-defined]
         for name, state in _going(states):
             centre = discrete.centre if simulation.starts_between(name) else discrete.midpoint
             distance[name] = float((state.point.w - centre.w).norm())

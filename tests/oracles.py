@@ -8,23 +8,27 @@ import torch
 
 
 class Valleys:
-    """A loss with several sharp directions whose sharpness grows along its slow ones: p = n_sharp + n_slow.
+    """A loss with several sharp directions whose sharpness grows along its slow ones: p = n_sharp + n_slow, n_slow ≥ n_sharp(n_sharp+1)/2.
 
-    L(x, y) = ½ Σ_i s_i(y) x_i² + ½ ε Σ_i x_i x_{i+1} sin(y_i) − b·y + ½ κ|y|² + q Σ_i x_i⁴,  s_i(y) = s_i + a_i·y
+    L(x, y) = ½ Σ_i s_i(y) x_i² + ε Σ_{i<j} x_i x_j sin(y_ij) − b·y + ½ κ|y|² + q Σ_i x_i⁴,  s_i(y) = s_i + a_i·y
     """
 
     def __init__(self, n_sharp: int, n_slow: int, sharpness: float, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
         self.n_sharp, self.n_params = n_sharp, n_sharp + n_slow
-        spread = 1 - 0.002 * torch.arange(n_sharp, dtype=torch.float64)
+        spread = 1 - 0.0005 * torch.arange(n_sharp, dtype=torch.float64)
         self.base = sharpness * spread
-        self.slopes = sharpness * (0.3 + 0.2 * torch.randn(n_sharp, n_slow, generator=generator, dtype=torch.float64))
+        # Each valley has a slow direction that sharpens it most, so that holding one does not hold the others.
+        noise = 0.02 * torch.randn(n_sharp, n_slow, generator=generator, dtype=torch.float64)
+        self.slopes = sharpness * (0.1 + 0.5 * torch.eye(n_sharp, n_slow, dtype=torch.float64) + noise)
         self.drive = 0.02 + 0.01 * torch.rand(n_slow, generator=generator, dtype=torch.float64)
 
     def __call__(self, w: torch.Tensor) -> torch.Tensor:
         x, y = w[: self.n_sharp], w[self.n_sharp :]
         sharp = 0.5 * ((self.base + self.slopes @ y) * x * x).sum()
-        twist = 0.05 * self.base[0] * (x[:-1] * x[1:] * torch.sin(y[: self.n_sharp - 1])).sum() if self.n_sharp > 1 else 0.0
+        # Couples every pair of sharp directions by a slow one of its own, so that the off-diagonal entries of Σ are determined.
+        i, j = torch.triu_indices(self.n_sharp, self.n_sharp, 1)
+        twist = 0.3 * self.base[0] * (x[i] * x[j] * torch.sin(y[self.n_sharp :][: len(i)])).sum()
         return sharp + twist - self.drive @ y + 0.05 * y @ y + 0.1 * (x**4).sum()
 
 
@@ -63,7 +67,7 @@ def central_step(f, w: np.ndarray, lr: float, dt: float, edge: float = 0.975) ->
     X = cvxpy.Variable((k, k), PSD=True)
     force = cvxpy.hstack([cvxpy.trace(slab @ X) for slab in force_of])
     goal = 0.25 * lr * dt * size / np.abs(slack).max() * cvxpy.sum_squares(force) + cvxpy.trace(slack / np.abs(slack).max() @ X)
-    cvxpy.Problem(cvxpy.Minimize(goal)).solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+    cvxpy.Problem(cvxpy.Minimize(goal)).solve(solver=cvxpy.CLARABEL, tol_gap_abs=1e-9, tol_gap_rel=1e-9, tol_feas=1e-9)
     sigma = size * scale * critical @ X.value @ critical.T
     return predicted - 0.5 * lr * dt * np.einsum("lij,ij->l", dH, sigma), sigma
 

@@ -88,9 +88,14 @@ class Flow(ABC, Generic[S]):
         """A cold start for the tracker."""
         return EigenState.init(len(w), dtype=w.dtype, device=w.device)
 
-    def eigenpairs(self, point: State, eigen: EigenState, *, n_max: int | None = None) -> tuple[Tensor, Tensor, EigenState]:
-        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state) (math.md 8)."""
-        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point))
+    def eigenpairs(
+        self, point: State, gradient: Tensor, eigen: EigenState, *, n_max: int | None = None
+    ) -> tuple[Tensor, Tensor, EigenState]:
+        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state) (math.md 8).
+
+        gradient: ∇L there.
+        """
+        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point), gradient)
         n_max = n_max or self.options.n_eigs
         pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=EIGEN_TOLERANCE)
         return pairs.values, pairs.vectors, eigen

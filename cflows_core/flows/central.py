@@ -77,7 +77,7 @@ class Central(Flow[CentralState]):
 
     def changed(self, state: CentralState) -> CentralState:
         """Eigenvalues under the optimizer's present parameters; above the edge the flow settles first."""
-        values, _, eigen = self.eigenpairs(state.point, state.eigen)
+        values, _, eigen = self.eigenpairs(state.point, state.gradient, state.eigen)
         settling = bool(len(values)) and float(values[0]) > SETTLED * self.optimizer.threshold
         none = state.point.w.new_zeros(len(state.point.w), 0)
         return replace(state, eigen=eigen, values=values, settling=settling, modes=none, curvatures=none, variances=none[0], frame=none)
@@ -104,22 +104,25 @@ class Central(Flow[CentralState]):
         if not solve and float(state.values[0]) < NEAR * c:
             loss, gradient = self.objective.loss_and_grad(predicted.w)
             return replace(state, point=predicted, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
-        values, vectors, eigen = self.eigenpairs(predicted, state.eigen)
+        loss, gradient = self.objective.loss_and_grad(predicted.w)
+        values, vectors, eigen = self.eigenpairs(predicted, gradient, state.eigen)
         # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
         sharpening = float(values[0] - state.values[0]) / dt
         state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
         if state.settling and float(values[0]) <= SETTLED * c:
             state = replace(state, settling=False)
         k = int((values > EDGE * c).sum())
-        state = self._project(state, vectors[:, :k], dt) if k else self._without_covariance(state)
+        state = self._project(state, vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
         if state.stopped:
             return state
-        loss, gradient = self.objective.loss_and_grad(state.point.w)
+        if state.point is not predicted:
+            loss, gradient = self.objective.loss_and_grad(state.point.w)
         if not math.isfinite(loss) or loss > state.ceiling:
             return replace(state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue.")
         return replace(state, loss=loss, gradient=gradient)
 
-    def _project(self, state: CentralState, U: Tensor, dt: float) -> CentralState:
+    def _project(self, state: CentralState, U: Tensor, gradient: Tensor, dt: float) -> CentralState:
+        """The point back at the edge; `gradient` is ∇L at the predicted point."""
         c, k, values = self.optimizer.threshold, U.shape[1], state.values
         state = self._refreshed(state, U)
         alpha = c - values[:k]
@@ -132,7 +135,7 @@ class Central(Flow[CentralState]):
         kept = variances.flip(0) > NEGLIGIBLE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
         variances, rotation = variances.flip(0)[kept], rotation.flip(1)[:, kept]
         modes = U @ rotation
-        force = 0.5 * self.objective.curvature_gradient(state.point.w, modes, variances) if len(variances) else torch.zeros_like(state.gradient)
+        force = 0.5 * self.objective.curvature_gradient(state.point.w, modes, variances, gradient) if len(variances) else torch.zeros_like(state.gradient)
         point = replace(state.point, w=state.point.w + dt * self.optimizer.velocity(state.point, force))
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
         projected = torch.linalg.eigvalsh(torch.diag(values[:k]) - lift).flip(0)

@@ -22,7 +22,7 @@ class DiscreteState:
     """Three consecutive iterates: before, point (this step's) and after.
 
     gradient: ∇L at the point. values: tracked eigenvalues of P⁻¹H at the midpoint; modes: their P-orthonormal eigenvectors [p, k].
-    reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss beyond which the run has diverged.
+    loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss beyond which the run has diverged.
     """
 
     before: State
@@ -34,6 +34,7 @@ class DiscreteState:
     eigen: EigenState
     values: Tensor
     modes: Tensor
+    loss_midpoint: float
     reference: Tensor
     stopped: str = ""
 
@@ -71,7 +72,7 @@ class Discrete(Flow[DiscreteState]):
         empty = w.new_zeros(0)
         state = DiscreteState(
             before=start.state, point=start.state, after=after, loss=loss, gradient=gradient, ceiling=DIVERGED * max(1.0, loss),
-            eigen=self.eigen_init(w), values=empty, modes=w.new_zeros(len(w), 0), reference=empty,
+            eigen=self.eigen_init(w), values=empty, modes=w.new_zeros(len(w), 0), loss_midpoint=loss, reference=empty,
         )  # fmt: skip
         return self._measured(state)
 
@@ -85,11 +86,12 @@ class Discrete(Flow[DiscreteState]):
         return self._measured(state)
 
     def _measured(self, state: DiscreteState) -> DiscreteState:
-        values, modes, eigen = self.eigenpairs(state.midpoint, state.eigen)
+        loss, gradient = self.objective.loss_and_grad(state.midpoint.w)
+        values, modes, eigen = self.eigenpairs(state.midpoint, gradient, state.eigen)
         reference = state.reference
         if reference.numel() == 0 and len(values) and float(values[0]) >= self.optimizer.threshold:
             reference = modes[:, 0] / modes[:, 0].norm()
-        return replace(state, eigen=eigen, values=values, modes=modes, reference=reference)
+        return replace(state, eigen=eigen, values=values, modes=modes, loss_midpoint=loss, reference=reference)
 
     def series(self, state: DiscreteState) -> dict[str, Value]:
         n = self.options.n_eigs
@@ -102,13 +104,10 @@ class Discrete(Flow[DiscreteState]):
             return values
         length = (state.modes * state.modes).sum(0)
         values |= {
+            "loss_midpoint": state.loss_midpoint,
             "effective_eigs": padded(state.values, n),
             "hessian_eigs": padded(state.values / length, n),
             "grad_projection_sq": padded((state.gradient @ state.modes) ** 2 / length, n),
             "displacement": float(state.reference @ state.oscillation) if state.reference.numel() else math.nan,
         }
         return values
-
-    def loss_midpoint(self, state: DiscreteState) -> float:
-        """L(w*): costs one forward pass."""
-        return self.objective.loss(state.midpoint.w)

@@ -70,7 +70,7 @@ class Rod(Flow[RodState]):
         losses, gradients = self.objective.losses_and_grads(torch.stack([point.w, point.w + zeta, point.w - zeta]))
         if not bool(torch.isfinite(losses).all()):
             return RodState(point, extent, losses, gradients, eigen, point.w.new_zeros(0))
-        values, _, eigen = self.eigenpairs(point, eigen)
+        values, _, eigen = self.eigenpairs(point, gradients[0], eigen)
         return RodState(point, extent, losses, gradients, eigen, values)
 
     def series(self, state: RodState) -> dict[str, Value]:

@@ -38,7 +38,7 @@ class Stable(Flow[StableState]):
 
     def init(self, start: Start) -> StableState:
         loss, gradient = self.objective.loss_and_grad(start.state.w)
-        values, eigen = self._eigenvalues(start.state, self.eigen_init(start.state.w))
+        values, eigen = self._eigenvalues(start.state, gradient, self.eigen_init(start.state.w))
         return StableState(start.state, loss, gradient, eigen, values)
 
     def step(self, state: StableState) -> StableState:
@@ -53,11 +53,11 @@ class Stable(Flow[StableState]):
             loss, gradient = self.objective.loss_and_grad(point.w)
         if not math.isfinite(loss):
             return replace(state, stopped="The stable flow stopped: its loss is no longer a finite number.")
-        values, eigen = self._eigenvalues(point, state.eigen)
+        values, eigen = self._eigenvalues(point, gradient, state.eigen)
         return StableState(point, loss, gradient, eigen, values)
 
-    def _eigenvalues(self, point: State, eigen: EigenState) -> tuple[Tensor, EigenState]:
-        values, _, eigen = self.eigenpairs(point, eigen, n_max=min(SHOWN, self.options.n_eigs))
+    def _eigenvalues(self, point: State, gradient: Tensor, eigen: EigenState) -> tuple[Tensor, EigenState]:
+        values, _, eigen = self.eigenpairs(point, gradient, eigen, n_max=min(SHOWN, self.options.n_eigs))
         return values, eigen
 
     def series(self, state: StableState) -> dict[str, Value]:

@@ -28,8 +28,9 @@ COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
 KEPT = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
 # One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
 STACKED_BYTES = 4 * 2**20
-# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these.
-STEP_SECOND, STEP_THIRD = 1e-5, 1e-4
+# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided differences for products
+# from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
+STEP_ONE_SIDED, STEP_SECOND, STEP_THIRD = 1e-7, 1e-5, 1e-4
 
 Loss = Callable[..., Tensor]
 
@@ -186,12 +187,19 @@ class Objective:
 
     # Second and third derivatives
 
-    def hvp(self, w: Tensor, V: Tensor) -> Tensor:
-        """H(w) V, [p, k], for V [p, k]."""
+    def hvp(self, w: Tensor, V: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """H(w) V, [p, k], for V [p, k].
+
+        gradient: ∇L(w) if it is known; differences are then one-sided, for half the cost, with a relative error of about 1e-6 instead of 1e-9.
+        """
         if self.derivatives == "exact":
             self.gradients_spent += COST["exact"][2] * V.shape[1]
             return self._exact_hvp(w, V.T).T
         directions, lengths = _unit_rows(V.T)
+        if gradient is not None:
+            step = STEP_ONE_SIDED * _scale(w)
+            _, gradients = self.losses_and_grads(w + step * directions)
+            return ((gradients - gradient) * (lengths / step)).T
         step = STEP_SECOND * _scale(w)
         _, gradients = self.losses_and_grads(torch.cat([w + step * directions, w - step * directions]))
         plus, minus = gradients.chunk(2)

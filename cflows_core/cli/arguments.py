@@ -1,0 +1,197 @@
+"""The command line's grammar: subcommands, and one flag for each field of `RunConfig` with its bounds and sentence."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import param
+
+from cflows_core._version import __version__
+from cflows_core.config import RunConfig
+from cflows_core.errors import CflowsError, ConfigError
+
+_GROUP_TITLES = {"problem": "problem", "optimizer": "optimizer", "flows": "flows", "run": "how to run"}
+
+
+class UsageError(CflowsError):
+    """A command line that does not parse."""
+
+
+class SentenceParser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, raised rather than printed under a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        message = re.sub(r"^argument (\S+): ", r"\1: ", message).rstrip(".")
+        raise UsageError(f"{message}; `{self.prog} --help` lists what can be said.")
+
+    def flags(self) -> list[str]:
+        return [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+
+
+def flag(field: str) -> str:
+    """`n_train` -> `--n-train`."""
+    return "--" + field.replace("_", "-")
+
+
+def build() -> SentenceParser:
+    """The parser of `cflows`; the namespace's `command` names the subcommand."""
+    parser = SentenceParser(
+        prog="cflows",
+        description="An optimizer beside its stable, central and rod flows, at the edge of stability.",
+        epilog="Start with: cflows app, or cflows presets.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cflows {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=SentenceParser)
+
+    run = commands.add_parser(
+        "run",
+        help="run an optimizer and its flows",
+        description="Runs an optimizer and its flows, stores the run if --out is given, and prints a summary.",
+        allow_abbrev=False,
+    )
+    run.add_argument("--preset", metavar="NAME", help="start from this named configuration; other flags change it")
+    run.add_argument("--out", metavar="PATH", help="store the run in this new Zarr directory, e.g. runs/first.zarr")
+    run.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _add_config_flags(run)
+
+    resume = commands.add_parser(
+        "resume",
+        help="continue a stored run from its last checkpoint",
+        description="Continues a stored run from its last checkpoint, after an interruption or beyond its end.",
+        allow_abbrev=False,
+    )
+    resume.add_argument("path", metavar="PATH", help="a run that `cflows run --out PATH` stored")
+    resume.add_argument("--steps", type=_number, metavar="N", help="go on N steps beyond the end that the run has now")
+    resume.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    commands.add_parser("presets", help="list the named configurations", allow_abbrev=False)
+
+    app = commands.add_parser(
+        "app",
+        help="open the dashboard",
+        description="Serves the dashboard until Ctrl-C, to this machine only unless --address says otherwise.",
+        allow_abbrev=False,
+    )
+    app.add_argument("--port", type=_number, default=5006, metavar="N", help="0: any free one [default 5006]")
+    app.add_argument("--address", default="127.0.0.1", metavar="HOST", help="where to listen [default 127.0.0.1]")
+    app.add_argument("--show", action="store_true", help="open a browser")
+    app.add_argument("--workers", type=_number, default=1, metavar="N", help="worker processes [default 1]")
+    app.add_argument("--threads", type=_number, default=1, metavar="N", help="CPU threads of each simulation [default 1]")
+    app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
+
+    commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses a command line; raises `UsageError`, one sentence, naming flags close to one that does not exist."""
+    parser = build()
+    arguments, unknown = parser.parse_known_args(_join_negative_numbers(argv))
+    if unknown:
+        # The subparser holds the flags that could have been meant.
+        commands = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        chosen = commands.choices.get(arguments.command, parser)
+        close = difflib.get_close_matches(unknown[0].split("=")[0], chosen.flags(), n=2)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"`{chosen.prog} --help` lists what can be said."
+        raise UsageError(f"`{chosen.prog}` does not know {unknown[0]}: {hint}")
+    return arguments
+
+
+def config_of(arguments: argparse.Namespace) -> RunConfig:
+    """The configuration that `cflows run` was asked for: a preset, or the defaults, with the given flags on top."""
+    given = {name: getattr(arguments, name) for name in RunConfig.fields() if hasattr(arguments, name)}
+    if arguments.preset is None:
+        return RunConfig(**given)
+    from cflows_core.presets import PRESETS
+
+    if arguments.preset not in PRESETS:
+        close = difflib.get_close_matches(arguments.preset, PRESETS, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(PRESETS)}."
+        raise ConfigError(f"No preset is named {arguments.preset!r}: {hint}")
+    return PRESETS[arguments.preset].config.replace(**given)
+
+
+def _add_config_flags(parser: argparse.ArgumentParser) -> None:
+    for group, fields in RunConfig.GROUPS.items():
+        section = parser.add_argument_group(_GROUP_TITLES.get(group, group))
+        for field in fields:
+            parameter = RunConfig.param[field]
+            convert, metavar = _kind(parameter)
+            if field == "changes":
+                convert, metavar = _changes, "STEP:FIELD=VALUE,..."
+            # SUPPRESS: only what is given enters the namespace, so that a preset's own values survive.
+            section.add_argument(
+                flag(field),
+                dest=field,
+                type=convert,
+                metavar=metavar,
+                default=argparse.SUPPRESS,
+                help=_help(field, parameter),
+            )
+
+
+def _kind(parameter: Any) -> tuple[Any, str]:
+    """Converter and placeholder of a parameter. RunConfig judges the value, so that the rule is written once."""
+    if isinstance(parameter, param.ListSelector):
+        return str, "NAME,..."
+    if isinstance(parameter, param.Selector):
+        return str, "NAME"
+    return _number, "N" if isinstance(parameter, param.Integer) else "X"
+
+
+def _help(field: str, parameter: Any) -> str:
+    unit = RunConfig.UNITS.get(field, "")
+    facts = []
+    if isinstance(parameter, param.Selector):
+        choices = ", ".join(map(str, parameter.objects))
+        facts.append(f"any of {choices}" if isinstance(parameter, param.ListSelector) else choices)
+    elif getattr(parameter, "bounds", None):
+        low, high = parameter.bounds
+        least = "at least" if parameter.inclusive_bounds[0] else "above"
+        facts.append(f"{least} {low:g}" if high is None else f"{low:g} to {high:,}")
+    if unit:
+        facts.append(unit)
+    default = parameter.default
+    if not isinstance(default, (list, tuple)):
+        facts.append(f"default {default}")
+    elif default:
+        facts.append("default " + ",".join(default))
+    return f"{parameter.doc} [{'; '.join(facts)}]".replace("%", "%%")
+
+
+def _number(text: str) -> Any:
+    """A number where the text is one; otherwise the text itself, which RunConfig then refuses with its own sentence."""
+    for convert in (int, float):
+        try:
+            return convert(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _changes(text: str) -> list[tuple[Any, str, Any]]:
+    """`400:lr=0.1,600:lr=0.2` -> [(400, "lr", 0.1), (600, "lr", 0.2)]."""
+    changes = []
+    for part in filter(None, text.split(",")):
+        match = re.fullmatch(r"\s*(\d+)\s*:\s*(\w+)\s*=\s*(\S+)\s*", part)
+        if match is None:
+            raise argparse.ArgumentTypeError(f"a change is written STEP:FIELD=VALUE, such as 400:lr=0.1, got {part!r}")
+        changes.append((int(match[1]), match[2], _number(match[3])))
+    return changes
+
+
+def _join_negative_numbers(argv: Sequence[str]) -> list[str]:
+    """`--lr -1e-3` -> `--lr=-1e-3`: argparse would take the number for a flag, and hide the real rule from the user."""
+    joined: list[str] = []
+    for word in argv:
+        negative = word.startswith("-") and not word.startswith("--") and isinstance(_number(word), (int, float))
+        if negative and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += "=" + word
+        else:
+            joined.append(word)
+    return joined

@@ -1,0 +1,191 @@
+"""`DaskCluster`: actors on Dask workers, in processes of this machine that it starts or on a running cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.util
+import logging
+import multiprocessing
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cflows_core.engine.actor import SimulationActor
+from cflows_core.engine.backends import Handle, WorkerLost
+from cflows_core.engine.warm import warm_up
+from cflows_core.errors import EngineError
+
+CONNECT_SECONDS = 10.0
+PLACE_SECONDS = 60.0  # a restarted worker takes some seconds; on a busy machine, many
+CLOSE_SECONDS = 10.0
+WATCH_SECONDS = 0.5
+_GUARD = "`if __name__ == '__main__':`"
+
+
+class DaskHandle:
+    """An actor on a Dask worker."""
+
+    def __init__(self, actor: Any, future: Any, address: str):
+        self._actor, self._future, self.address = actor, future, address
+
+    @property
+    def lost(self) -> bool:
+        return self._future.status != "finished"
+
+    async def call(self, method: str, *args: Any) -> Any:
+        call = asyncio.ensure_future(self._call(method, *args))
+        try:
+            # A call to a dead worker may wait for a connection's time limit, or for ever; the scheduler knows at once.
+            while not (await asyncio.wait({call}, timeout=WATCH_SECONDS))[0]:
+                if self.lost:
+                    raise WorkerLost("The worker process was lost.")
+            return call.result()
+        except (OSError, RuntimeError, LookupError):
+            raise WorkerLost("The worker process was lost.") from None
+        finally:
+            call.cancel()
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        return await getattr(self._actor, method)(*args)
+
+    async def close(self) -> None:
+        try:
+            if not self.lost:
+                await asyncio.wait_for(self.call("close"), CLOSE_SECONDS)
+        except (WorkerLost, TimeoutError):
+            pass
+        finally:
+            self._future.release()
+
+
+class DaskCluster:
+    """Actors on the workers of a cluster; made by `local` or `connect`.
+
+    encrypted: whether its connections use TLS. On this machine they do if the package `cryptography` is installed: then
+    no other user of the machine can hand code to the workers.
+    """
+
+    def __init__(self, client: Any, cluster: Any | None, threads: int):
+        self.client, self.cluster, self.threads = client, cluster, threads
+        self.encrypted = client.scheduler.address.startswith("tls://")
+
+    @classmethod
+    async def local(cls, n_workers: int, threads: int) -> DaskCluster:
+        """Start worker processes on this machine. Raises EngineError."""
+        _check_entry_point()
+        distributed = await _distributed()
+        import dask.config
+
+        encrypt = importlib.util.find_spec("cryptography") is not None
+        quiet = {
+            "distributed.scheduler.http.routes": [],
+            "distributed.worker.http.routes": [],
+            "logging": {"distributed": "critical", "bokeh": "critical", "tornado": "critical"},
+        }
+        cluster = None
+        try:
+            with dask.config.set(quiet):
+                cluster = await distributed.LocalCluster(
+                    n_workers=n_workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    host="127.0.0.1",
+                    security=distributed.Security.temporary() if encrypt else None,
+                    dashboard_address="127.0.0.1:0",  # Dask's web server cannot be left out: any free port, no pages
+                    scheduler_kwargs={"dashboard": False},
+                    memory_limit=0,  # a limit would pause or kill workers at a share of the memory that nobody chose
+                    preload=["cflows_core.engine.warm"],
+                    asynchronous=True,
+                    silence_logs=logging.CRITICAL,
+                )
+            client = await distributed.Client(cluster, asynchronous=True, direct_to_workers=True, set_as_default=False)
+        except Exception as problem:
+            if cluster is not None:
+                await _close(cluster)
+            raise EngineError(
+                f"The worker processes did not start ({_message(problem)}): a script must start them under {_GUARD}, "
+                "or use Engine.in_process()."
+            ) from None
+        return cls(client, cluster, threads)
+
+    @classmethod
+    async def connect(cls, address: str, threads: int) -> DaskCluster:
+        """Use the cluster whose scheduler is at `address`. Raises EngineError."""
+        distributed = await _distributed()
+        try:
+            client = await distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as problem:
+            raise EngineError(
+                f"No Dask scheduler answers at {address} ({_message(problem)}): start one with `dask scheduler`, or "
+                "compute on this machine."
+            ) from None
+        self = cls(client, None, threads)
+        try:
+            await client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+            await self.ready()
+        except TimeoutError:
+            await self.close()
+            raise EngineError(f"The scheduler at {address} has no workers: start one with `dask worker {address}`.") from None
+        except ImportError as problem:
+            await self.close()
+            raise EngineError(
+                f"The workers at {address} lack something that runs need ({_message(problem)}): install this version of cflows there."
+            ) from None
+        return self
+
+    async def place(self, near: Handle | None = None) -> DaskHandle:
+        """A new actor, on the worker that has fewest unless `near` says. Raises EngineError where none is free."""
+        where = {"workers": [near.address], "allow_other_workers": False} if isinstance(near, DaskHandle) else {}
+        future = self.client.submit(SimulationActor, self.threads, actor=True, pure=False, **where)
+        try:
+            with self.client.as_current():  # an actor's handle looks for its client while it is unpacked
+                actor = await asyncio.wait_for(future.result(), PLACE_SECONDS)
+        except TimeoutError:
+            future.release()
+            raise EngineError(f"No worker was free within {PLACE_SECONDS:.0f} s: wait until one is, or start more of them.") from None
+        except RuntimeError:  # killed meanwhile
+            raise WorkerLost("The worker process was lost.") from None
+        return DaskHandle(actor, future, actor._address)
+
+    async def ready(self) -> list[float]:
+        workers = await self.client.nthreads()
+        warm = [self.client.submit(warm_up, workers=[worker], pure=False) for worker in workers]
+        return list(await self.client.gather(warm))
+
+    async def close(self) -> None:
+        for part in (self.client, self.cluster):
+            if part is not None:
+                await _close(part)
+
+
+def _message(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:120]
+
+
+async def _close(part: Any) -> None:
+    with suppress(TimeoutError, OSError):
+        await asyncio.wait_for(part.close(), CLOSE_SECONDS)
+
+
+async def _distributed() -> Any:
+    """Import Dask in a thread: half a second during which an event loop should go on."""
+    try:
+        return await asyncio.to_thread(importlib.import_module, "distributed")
+    except ImportError:
+        raise EngineError(
+            "Worker processes need Dask, which is not installed: pip install 'cflows[app]', or use Engine.in_process()."
+        ) from None
+
+
+def _check_entry_point() -> None:
+    """A spawned process imports the main script again: refuse a script without a guard, and one that is no file."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # We are in the child, whose only way out is to end; a traceback from each of them would bury the sentence.
+        raise SystemExit(f"Worker processes import your script again: put what starts them under {_GUARD}.")
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is not None and not Path(script).exists():
+        raise EngineError(
+            f"Worker processes import your script again, and {script} is no file: save the script, or use Engine.in_process()."
+        )

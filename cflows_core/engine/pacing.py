@@ -1,0 +1,64 @@
+"""How many steps may be asked for now, and how many a second have been made."""
+
+from __future__ import annotations
+
+from collections import deque
+
+SLICE_SECONDS = 0.08
+WINDOW_SECONDS = 2.0
+
+
+class Pace:
+    """A token bucket: steps are earned at `speed` a second and saved up for two slices at most.
+
+    A paused or slow run therefore earns no burst.
+    """
+
+    def __init__(self) -> None:
+        self._earned = 1.0  # the first step after a click comes at once
+        self._then: float | None = None
+
+    def allowance(self, speed: float | None, now: float) -> tuple[int | None, float]:
+        """(steps allowed now, seconds to wait if that is 0); None steps, no wait, without a limit."""
+        if speed is None:
+            self._then = None
+            return None, 0.0
+        if self._then is not None:
+            self._earned += (now - self._then) * speed
+        self._then = now
+        self._earned = min(self._earned, max(1.0, 2 * SLICE_SECONDS * speed))
+        if self._earned < 1.0:
+            # A call costs milliseconds, so fast runs wait until it is worth several steps.
+            batch = max(1.0, 0.5 * SLICE_SECONDS * speed)
+            return 0, (batch - self._earned) / speed
+        return int(self._earned), 0.0
+
+    def spend(self, steps: int) -> None:
+        self._earned -= steps
+
+
+class Rate:
+    """Steps a second over the last two seconds."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque()
+        self._total = 0
+
+    def start(self, now: float) -> None:
+        """Begin to measure at `now`."""
+        self._marks.clear()
+        self._marks.append((now, self._total))
+
+    def add(self, steps: int, now: float) -> None:
+        self._total += steps
+        self._marks.append((now, self._total))
+        while len(self._marks) > 2 and self._marks[1][0] < now - WINDOW_SECONDS:
+            self._marks.popleft()
+
+    @property
+    def value(self) -> float:
+        """0 until something is known."""
+        if len(self._marks) < 2:
+            return 0.0
+        (begin, first), (end, last) = self._marks[0], self._marks[-1]
+        return (last - first) / (end - begin) if end > begin else 0.0

@@ -1,0 +1,314 @@
+"""`Runner`: one simulation as its viewers see it: its history, and run, pause, step, set, fork and reset."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from cflows_core.config import RunConfig
+from cflows_core.engine.backends import Handle, WorkerLost
+from cflows_core.engine.host import describe
+from cflows_core.engine.pacing import SLICE_SECONDS, Pace, Rate
+from cflows_core.errors import CflowsError, ConfigError, EngineError
+from cflows_core.frames import Frame
+from cflows_core.history import Frames, History
+
+if TYPE_CHECKING:
+    from cflows_core.engine.engine import Engine
+
+logger = logging.getLogger("cflows")
+
+
+class Runner:
+    """Drives a simulation that lives elsewhere; made by `Engine.start` and `Engine.resume`.
+
+    A task asks the simulation's actor for slices of 80 ms and adds what comes back to `history`, so pausing is simply
+    not asking. All methods belong to one event loop, and none blocks it. Several viewers may read one runner, each
+    with its own cursor, as frames or as columns:
+
+    >>> frames, cursor = runner.since(cursor)                            # doctest: +SKIP
+    >>> rows = runner.history.since(cursor)                              # doctest: +SKIP
+
+    error: one sentence once something went wrong, else "". After a full disk `run` tries again; after a lost worker
+        this runner cannot go on, but `Engine.resume` continues a stored run. The history stays in every case.
+    config: the configuration with its `changes`. out: the run's store, or None. info: the threads used, and the like.
+    finished: the planned steps are done (`extend` allows more). viewers: how many hold it (`retain`, `release`).
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        handle: Handle,
+        state: dict[str, Any],
+        out: str | None = None,
+        history: History | None = None,
+        problem: dict[str, Any] | None = None,
+    ):
+        self.out = out
+        self.history = History() if history is None else history
+        self.viewers = 0
+        self.closed = False
+        self._engine, self._handle, self._problem = engine, handle, problem or {}
+        self._error, self._lost = "", False
+        self._speed: float | None = None
+        self._wanted = False
+        self._driver: asyncio.Task[None] | None = None
+        self._turn = asyncio.Lock()  # one call at a time, so that frames arrive in order
+        self._news = asyncio.Event()  # set, and replaced, whenever something changes
+        self._wake = asyncio.Event()  # ends a slow run's wait for its next step
+        self._rate = Rate()
+        self._take(state)
+
+    # Reading
+
+    @property
+    def frames(self) -> Frames:
+        """The whole history as a sequence of frames, made when asked for; `history` has columns, which plots want."""
+        return self.history.frames
+
+    def since(self, cursor: int) -> tuple[list[Frame], int]:
+        """The frames from `cursor` on, and the next cursor."""
+        frames = self.history.frames[cursor:]
+        return frames, cursor + len(frames)
+
+    async def wait_for(self, cursor: int, timeout: float | None = None) -> bool:
+        """Whether there is a frame beyond `cursor`; waits for one until the time limit, an error or the run's end."""
+
+        async def arrival() -> bool:
+            while len(self.history) <= cursor:
+                if self.closed or self.error or (self.finished and not self.running):
+                    return False
+                await self._news.wait()
+            return True
+
+        try:
+            return await asyncio.wait_for(arrival(), timeout)
+        except TimeoutError:
+            return False
+
+    @property
+    def step_number(self) -> int:
+        """The step of the last frame seen, or where the simulation stands if there is none."""
+        return int(self.history.steps[-1]) if len(self.history) else self._step
+
+    @property
+    def running(self) -> bool:
+        return self._wanted
+
+    @property
+    def error(self) -> str:
+        if not self._error and not self.closed and self._handle.lost:
+            self._lose()
+        return self._error
+
+    @property
+    def steps_per_second(self) -> float:
+        """Over the last two seconds; 0 while paused."""
+        return self._rate.value if self._wanted else 0.0
+
+    @property
+    def speed(self) -> float | None:
+        """The most steps a second; None: as fast as possible. Raises ConfigError for anything not positive."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, limit: float | None) -> None:
+        if limit is not None and not 0 < limit < math.inf:
+            raise ConfigError(f"`speed` must be a positive number of steps a second, or None (no limit), got {limit}.")
+        self._speed = limit
+        self._wake.set()
+
+    # Control
+
+    def run(self) -> None:
+        """Go on until paused, finished, or something goes wrong; without effect on a closed, finished or lost run."""
+        if self._wanted or self.finished or self.closed or (self.error and self._lost):
+            return
+        self._error = ""
+        self._wanted = True
+        self._driver = asyncio.ensure_future(self._drive(self._driver))
+        self._notify()
+
+    def pause(self) -> None:
+        """Ask for no more steps; those being computed still arrive (80 ms of them, or one that takes longer)."""
+        self._wanted = False
+        self._wake.set()
+
+    async def paused(self) -> None:
+        """Pause, and wait until the last frames have arrived and are committed."""
+        self.pause()
+        if self._driver is not None:
+            await asyncio.shield(self._driver)
+
+    async def step(self, n: int = 1) -> None:
+        """Pause if running, then exactly `n` steps, fewer if the run ends. Raises EngineError with `error`'s sentence."""
+        if n < 1:
+            raise ConfigError(f"`step` takes a whole number of steps of at least 1, got {n}.")
+        await self.paused()
+        self._must_live()
+        self._error = ""
+        while n > 0 and not self.finished:
+            n -= await self._advance(SLICE_SECONDS, n)
+            if self.error:
+                raise EngineError(self.error)
+        await self._commit()
+
+    async def set(self, **changes: Any) -> None:
+        """Change live fields from the next step on. Raises ConfigError, and then the run goes on as it was."""
+        for name, value in changes.items():
+            if name not in RunConfig.LIVE:
+                live = ", ".join(RunConfig.LIVE)
+                raise ConfigError(f"A running simulation can change {live}, not {name!r}: start a new run for that.")
+            RunConfig.check(name, value)
+        self._take(await self._ask("set", changes))
+        self._notify()
+
+    async def extend(self, steps: int) -> None:
+        """Let the run go `steps` further than planned, also if it has finished."""
+        if steps < 1:
+            raise ConfigError(f"`extend` takes a whole number of steps of at least 1, got {steps}.")
+        self._take(await self._ask("extend", steps))
+        self._notify()
+
+    async def fork(self, out: str | os.PathLike[str] | None = None) -> Runner:
+        """A paused second run that shares this one's past, stored only if `out` is given; its caller is its viewer."""
+        path = None if out is None else os.fspath(out)
+        token = await self._ask("park")
+        args, history = (token, path), self.history.copy()
+        opening = self._engine._open("adopt", args, path, problem=self._problem, history=history, near=self._handle)
+        fork = await self._engine._view(opening)
+        fork.speed = self.speed
+        return fork
+
+    async def reset(self, out: str | os.PathLike[str] | None = None) -> Runner:
+        """A paused new run of the same configuration without its changes, so with the same initial weights.
+
+        The caller becomes its viewer and releases this one.
+        """
+        fresh = await self._engine.start(self.config.replace(changes=()), out, share=False, **self._problem)
+        fresh.speed = self.speed
+        await self.release()
+        return fresh
+
+    async def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the simulation's state to a file on the machine where it runs. Raises StoreError."""
+        await self._ask("save", os.fspath(path))
+
+    def retain(self) -> Runner:
+        """One viewer more; the runner itself."""
+        self.viewers += 1
+        return self
+
+    async def release(self) -> None:
+        """One viewer less; the last one closes the run."""
+        self.viewers -= 1
+        if self.viewers <= 0:
+            await self.close()
+
+    async def close(self) -> None:
+        """Pause, commit and checkpoint if stored, and free the worker's memory. The history stays readable."""
+        if self.closed:
+            return
+        await self.paused()
+        self.closed = True
+        try:
+            async with self._turn:
+                await self._handle.close()
+        except CflowsError as problem:  # the store did not take the last frames: say so, and close all the same
+            self._error = self._error or str(problem)
+        self._engine._forget(self)
+        self._notify()
+
+    # Inside
+
+    async def _drive(self, previous: asyncio.Task[None] | None) -> None:
+        if previous is not None:
+            await asyncio.wait({previous})
+        pace, seconds = Pace(), 0.0  # the first slice is a single step: a click is answered at once
+        self._rate.start(time.monotonic())
+        try:
+            while self._wanted and not self.finished and not self._error:
+                allowed, wait = pace.allowance(self._speed, time.monotonic())
+                if allowed == 0:
+                    self._wake.clear()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._wake.wait(), wait)
+                    continue
+                pace.spend(await self._advance(seconds, allowed))
+                seconds = SLICE_SECONDS
+            if not self._error:
+                await self._commit()
+        except Exception as problem:
+            logger.exception("the driver of a run failed")
+            self._error = f"The run was interrupted ({describe(problem)}): its history is kept, and Run goes on."
+        finally:
+            if self._driver is asyncio.current_task():  # else it was paused and run again meanwhile
+                self._wanted = False
+            self._notify()
+
+    async def _advance(self, seconds: float, max_steps: int | None) -> int:
+        """Ask for a slice; the number of its steps. Shielded: a caller that is cancelled loses no frames."""
+        return await asyncio.shield(asyncio.ensure_future(self._slice(seconds, max_steps)))
+
+    async def _slice(self, seconds: float, max_steps: int | None) -> int:
+        async with self._turn:
+            try:
+                rows, info = await self._handle.call("advance", seconds, max_steps)
+            except WorkerLost:
+                self._lose()
+                return 0
+            self.history.extend(rows)
+            self._step, self.finished = info["step"], info["finished"]
+            self._rate.add(rows["n"], time.monotonic())
+            if info["error"]:
+                self._error = info["error"]
+                self._wanted = False
+            self._notify()
+            return rows["n"]
+
+    async def _commit(self) -> None:
+        if self.out is not None:
+            try:
+                await self._ask("commit")
+            except CflowsError as problem:
+                self._error = self._error or str(problem)
+
+    async def _ask(self, method: str, *args: Any) -> Any:
+        self._must_live()
+        try:
+            async with self._turn:
+                return await self._handle.call(method, *args)
+        except WorkerLost:
+            self._lose()
+            raise EngineError(self._error) from None
+
+    def _must_live(self) -> None:
+        if self.closed:
+            raise EngineError("This run is closed: start it again.")
+        if self.error and self._lost:
+            raise EngineError(self._error)
+
+    def _lose(self) -> None:
+        if self.out is None:
+            remains = "what is drawn remains, but it was not stored, so Reset starts the run again"
+        else:
+            remains = f"every committed step is in {self.out}, and resuming it goes on from its last checkpoint"
+        at = f"{self.step_number:,}"
+        self._error = f"The worker process of this run was lost at step {at} (killed, or out of memory): {remains}."
+        self._lost, self._wanted = True, False
+        self._notify()
+
+    def _take(self, state: dict[str, Any]) -> None:
+        self.config = RunConfig.from_dict(state["config"])
+        self._step: int = state["step"]
+        self.finished: bool = state["finished"]
+        self.info = {key: value for key, value in state.items() if key not in ("config", "step", "finished")}
+
+    def _notify(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()

@@ -1,0 +1,53 @@
+"""Warming a process up: what a first run would have to import and prepare is done before anyone waits for it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from typing import Any
+
+logger = logging.getLogger("cflows")
+
+_lock = threading.Lock()
+_seconds: float | None = None
+
+
+def warm_up() -> float:
+    """Import what a run needs and take a few steps of a tiny one; the seconds that took. Later calls return them."""
+    global _seconds
+    with _lock:
+        if _seconds is None:
+            begin = time.perf_counter()
+            _rehearse()
+            _seconds = time.perf_counter() - begin
+        return _seconds
+
+
+def _rehearse() -> None:
+    from cflows_core.config import RunConfig
+    from cflows_core.simulation import Simulation
+    from cflows_core.store import Recorder, Run  # noqa: F401 (loaded, which is all that is wanted)
+
+    # Far beyond the edge from the first step on: the eigensolver, third derivatives and projections all run once.
+    tiny = {"width": 4, "depth": 1, "n_train": 20, "lr": 3.0, "warm_start": 2, "steps": 3, "n_eigs": 2}
+    Simulation(RunConfig(**tiny, device="cpu")).advance(steps=4)
+
+
+def dask_setup(worker: Any) -> None:
+    """Dask calls this in every worker process that starts, those that replace a lost one included.
+
+    The warm-up has a thread of its own, so that the worker can be reached meanwhile. Ctrl-C in a terminal reaches the
+    whole process group: the workers leave it to the application, which closes its runs and then ends them.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_warm_up_quietly, name="cflows-warm-up", daemon=True).start()
+
+
+def _warm_up_quietly() -> None:
+    try:
+        warm_up()
+    except Exception:  # the first run will meet the same, and tell its user
+        logger.debug("the warm-up failed", exc_info=True)

@@ -1,0 +1,215 @@
+"""Following the largest eigenpairs of a slowly changing operator: state in, state out (math.md 8).
+
+A solve starts from the last Ritz vectors, extrapolated along their motion where that motion is steady, together with
+their last residuals and a fresh random vector; all of it is one block product, and in a slowly changing problem that is
+the whole solve. The guards (tracked beyond the wanted ones) and the random vector, which overlaps every direction, let
+a mode that rises from anywhere enter the block long before it reaches the threshold. Ours.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cflows_core.errors import CflowsError
+from cflows_core.linalg.operator import SymmetricOperator
+from cflows_core.linalg.ritz import Eigenpairs, Ritz, random_block, solve
+from cflows_core.linalg.transfer import Array, host, to_device
+
+GROW = 0.75  # of the threshold: another mode is tracked while the smallest is above
+SHRINK = 0.5  # of the threshold: the last mode is dropped when the last but one is below
+STEADY = 0.5  # the motion is steady when it changed by less than this share of itself
+
+
+@dataclass(frozen=True)
+class EigenState:
+    """What a solve hands to the next: tensors and plain numbers only, so that its fields can be stored and restored.
+
+    In orthonormal coordinates `v = P^{1/2} u`: `vectors [n, wanted + guards]` Ritz vectors, the wanted ones first;
+    `directions [n, d]` where the next solve looks besides (normalised residuals); `motion [n, wanted]` the last change
+    of the wanted vectors out of their old span. `steady`: whether the last two motions agreed. `values [wanted +
+    guards]` descending, NaN before the first solve. `wanted`, its lower limit `floor`, the number of `guard` vectors.
+    `seed` and `counter` (solves so far) determine the random vectors.
+    """
+
+    vectors: Tensor
+    directions: Tensor
+    motion: Tensor
+    values: Tensor
+    wanted: int
+    floor: int
+    guard: int
+    seed: int
+    counter: int = 0
+    steady: bool = False
+
+    @classmethod
+    def init(
+        cls,
+        n: int,
+        *,
+        wanted: int = 2,
+        guard: int = 2,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> EigenState:
+        """A state that knows nothing: a random block, for `wanted` pairs (also the least ever tracked).
+
+        Raises CflowsError for n, wanted or guard below 1.
+        """
+        if n < 1 or wanted < 1 or guard < 1:
+            raise CflowsError(
+                f"Tracking needs n, wanted and guard of at least 1, got {n}, {wanted} and {guard}; wanted=2 and guard=2 are usual."
+            )
+        wanted = min(wanted, n)
+        device = torch.device(device)
+        vectors = random_block(n, min(wanted + guard, n), dtype, device, seed)
+        empty = vectors[:, :0]
+        values = torch.full((vectors.shape[1],), torch.nan, dtype=dtype, device=device)
+        return cls(vectors, empty, empty, values, wanted, wanted, guard, seed)
+
+
+def track(
+    operator: SymmetricOperator,
+    state: EigenState,
+    *,
+    threshold: float,
+    n_max: int,
+    tol: float = 1e-3,
+    max_calls: int = 40,
+) -> tuple[Eigenpairs, EigenState]:
+    """The largest eigenpairs of `operator`, warm-started from `state`; and the state for the next solve.
+
+    As many pairs as have the smallest above 0.75 threshold, one more, at most `n_max`, at least `state.floor`. Relative
+    residuals are within `tol` (the eigenvalues' error is about `tol²·max|λ|²/gap`); at most `max_calls` block products,
+    else `converged` is False. Columns of successive answers have the sign that makes the overlap with the closest
+    previous column positive. After a product that is not finite the answer is NaN and the state keeps its vectors, so
+    that the next solve can recover.
+    """
+    cold = state.directions.shape[1] == 0
+
+    def grow(values: Array, wanted: int) -> int:
+        while wanted < min(n_max, operator.n, len(values)) and values[wanted - 1] > GROW * threshold:
+            wanted += 1
+        return wanted
+
+    before = operator.n_products, operator.n_calls
+    ritz = solve(
+        operator,
+        _starting_block(operator, state),
+        min(state.wanted, max(n_max, 1)),
+        guard=state.guard,
+        tol=0.1 * tol if cold else tol,  # cold: a loosely converged pair could still be the wrong one
+        cold=cold,
+        seed=state.seed,
+        max_calls=max_calls,
+        max_basis=4 * (max(state.wanted, n_max) + state.guard) + 16,
+        grow=grow,
+    )
+    state = replace(state, counter=state.counter + 1)
+    spent = operator.n_products - before[0], operator.n_calls - before[1]
+    k = ritz.wanted
+    if not ritz.finite:
+        nan = torch.full((k,), torch.nan, dtype=operator.dtype, device=operator.device)
+        return Eigenpairs(nan, nan.expand(operator.n, k).clone(), nan.clone(), False, *spent), state
+    state = _next_state(ritz, state)
+    vectors = state.vectors[:, :k]
+    if k > state.floor and ritz.values[k - 2] < SHRINK * threshold:
+        state = replace(state, wanted=k - 1, motion=state.motion[:, : k - 1])
+    pairs = Eigenpairs(
+        values=to_device(ritz.values[:k], vectors),
+        vectors=operator.to_weights(vectors),
+        residuals=to_device(ritz.errors[:k], vectors),
+        converged=ritz.converged,
+        n_products=spent[0],
+        n_calls=spent[1],
+        saturated=bool(k == n_max and k < operator.n and ritz.values[k - 1] > GROW * threshold),
+    )
+    return pairs, state
+
+
+def _starting_block(operator: SymmetricOperator, state: EigenState) -> Tensor:
+    """`[n, b]`: Ritz vectors (moved on where the motion is steady, else beside it), last residuals, a random vector."""
+    if state.directions.shape[1] == 0:
+        return state.vectors  # nothing is known yet: random
+    k = state.motion.shape[1]
+    vectors = state.vectors
+    fresh = random_block(operator.n, 1, vectors.dtype, vectors.device, seed=state.seed + 7919 * state.counter)
+    if state.steady:
+        parts = [vectors[:, :k] + state.motion, vectors[:, k:], state.directions, fresh]
+    else:
+        # Of length 1, like the others: products taken by differences need it.
+        size = torch.linalg.vector_norm(state.motion, dim=0).clamp(min=torch.finfo(vectors.dtype).tiny)
+        parts = [vectors, state.motion / size, state.directions, fresh]
+    return torch.cat(parts, dim=1)
+
+
+def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
+    """Signs, motion and directions from the Ritz pairs of this solve."""
+    k, kept = ritz.wanted, len(ritz.values)
+    vectors = ritz.vectors
+    norms = np.maximum(ritz.scale * ritz.errors[: k + 1], torch.finfo(vectors.dtype).tiny)
+    directions = ritz.residuals[:, : k + 1] / to_device(norms, vectors)
+    motion, steady = vectors[:, :0], False
+    if old.directions.shape[1] > 0:
+        overlap = old.vectors.T @ vectors  # [old, new]
+        on_host = host(overlap)
+        closest = on_host[np.abs(on_host).argmax(axis=0), np.arange(kept)]
+        sign = np.where(closest < 0, -1.0, 1.0)
+        vectors = vectors * to_device(sign, vectors)
+        motion = vectors[:, :k] - old.vectors @ (overlap[:, :k] * to_device(sign[:k], vectors))
+        if old.motion.shape == motion.shape:
+            change = torch.stack([torch.linalg.vector_norm(motion - old.motion), torch.linalg.vector_norm(motion)])
+            difference, size = host(change)
+            steady = bool(difference < STEADY * size)
+    return replace(
+        old,
+        vectors=vectors,
+        directions=directions,
+        motion=motion,
+        values=to_device(ritz.values, vectors),
+        wanted=k,
+        steady=steady,
+    )
+
+
+def next_solve(
+    history: Sequence[tuple[float, float]],
+    threshold: float,
+    *,
+    reach: float = 0.9,
+    safety: float = 2.0,
+    fastest: float = 0.05,
+    longest: int = 20,
+) -> int:
+    """How many steps may pass before the next eigenvalue solve, ≥ 1, so that no crossing of `threshold` is missed.
+
+    `history`: recent `(step, λ_max)`, oldest first; NaN values are skipped. The time to the threshold is bounded three
+    ways, and the least taken: `safety` times the steepest recent slope; the same for the recent exponential growth; and
+    a rise of `fastest`·threshold a step whatever the past (so a rise slower than that is never met late). At most twice
+    the last interval and `longest`; 1 with fewer than two values, or from `reach`·threshold on.
+    """
+    points = [(step, value) for step, value in history if value == value]
+    if len(points) < 2:
+        return 1
+    step, value = points[-1]
+    gap = reach * threshold - value
+    if gap <= 0:
+        return 1
+    rate, growth = fastest * threshold, 0.0
+    for (s0, v0), (s1, v1) in pairwise(points[-4:]):
+        if s1 > s0:
+            rate = max(rate, safety * (v1 - v0) / (s1 - s0))
+            if v0 > 0 and v1 > 0:
+                growth = max(growth, safety * math.log(v1 / v0) / (s1 - s0))
+    bound = min(gap / rate, 2 * (step - points[-2][0]), longest)
+    if growth > 0 and value > 0:
+        bound = min(bound, math.log(reach * threshold / value) / growth)
+    return max(1, int(bound))

@@ -1,0 +1,335 @@
+"""`Recorder`: writes a run, frame by frame, so that a kill at any moment loses at most two seconds of it.
+
+Rows are gathered in memory; `commit` writes them behind the committed ones, array by array and in place, and then replaces the root
+document (document.py), which says how many rows count. Committed rows are never moved nor rewritten, except after a resume, by the same
+values.
+
+Limit: the root document is synchronised with the disk at every commit, the rows are left to the operating system's cache: a killed
+process loses nothing committed, a power cut may leave the last seconds as NaN.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from bisect import bisect_left, bisect_right, insort
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import StoreError
+from cflows_core.frames import STATUSES, Event, Frame
+from cflows_core.store.arrays import ArraySpec
+from cflows_core.store.document import (
+    SCHEMA_VERSION,
+    environment,
+    events_from_json,
+    events_to_json,
+    make_room,
+    read_document,
+    tree,
+)
+from cflows_core.store.files import PARTIAL, ROOT, WriterLock, disk_error, dumps, replace_file
+from cflows_core.store.layout import COORDINATES, specification
+from cflows_core.store.run import CHECKPOINT, Run
+
+COMMIT_SECONDS = 2.0
+COMMIT_STEPS = 100
+_STATUS_CODE = {name: code for code, name in enumerate(STATUSES)}
+
+
+class Saves(Protocol):
+    """What `Recorder.checkpoint` needs of a simulation."""
+
+    config: RunConfig
+
+    def save(self, path: Any) -> object: ...
+
+
+class Recorder:
+    """Records frames at `path` (a new directory), or in memory if it is None.
+
+    Frames whose step is not a multiple of `config.record_every` leave only their events. A frame of a step that is stored already (after
+    a resume, or from a simulation set back) overwrites its row. `append` commits by itself at least every 2 s or 100 steps; call `commit`
+    where appending pauses. `meta` is stored with the run (the device and threads used, for example) and read back as `run.meta`.
+    When the simulation's configuration changes, assign `recorder.config`: the next commit stores it, with its `changes` and hash.
+
+    Raises StoreError, always one sentence: a run exists at `path` already (unless `overwrite`), something else does (always), another
+    recorder has it open, the disk is full. After an error while writing nothing is lost: frames that are not committed stay in memory,
+    and the next `commit`, by `append` or called, tries again.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None, config: RunConfig, meta: dict[str, Any] | None = None, *, overwrite: bool = False
+    ):
+        self._setup(None if path is None else Path(path), config, {**environment(config), **(meta or {})})
+        if self.path is not None:
+            make_room(self.path, overwrite)
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock = WriterLock(self.path)
+                self._write_root(0, [], config, closed=False)
+            except OSError as error:
+                self._release()
+                raise disk_error(self.path, error, 0) from error
+
+    def _setup(self, path: Path | None, config: RunConfig, meta: dict[str, Any]) -> None:
+        self.path, self.config, self.meta = path, config, meta
+        self._lock: WriterLock | None = None
+        self._closed = False
+        self._specs: dict[str, ArraySpec] = {}
+        self._buffers: dict[str, np.ndarray] = {}
+        self._capacity = 2 * COMMIT_STEPS
+        self._first = self._count = 0  # rows first ... first + count are in the buffers
+        self._committed = 0
+        self._steps: list[int] = []  # the step of every row, committed or not
+        self._now = -1  # the step of the last frame taken
+        self._events: list[Event] = []
+        self._seen: set[Event] = set()
+        self._stored = config  # as committed
+        self._since = 0  # frames since the last commit, or the last attempt at one
+        self._last_commit = self._last_append = time.monotonic()
+        for name in COORDINATES:
+            self._add(name, 0.0)
+
+    @classmethod
+    def reopen(cls, path: str | os.PathLike[str]) -> Recorder:
+        """Go on with a stored run after a resume from its checkpoint.
+
+        Committed rows after the checkpoint stay until the same steps arrive again and overwrite them, by the same values. If the run takes
+        another course there (its `changes` differ from the stored ones), the old steps after that are given up with the commit that
+        contains the new course.
+        """
+        root = Path(path)
+        read_document(root)  # before the lock, which is a file: a path that is not a run is left as it is
+        self = cls.__new__(cls)
+        try:
+            lock = WriterLock(root)
+        except OSError as error:
+            raise disk_error(root, error, 0) from error
+        attributes, specs = read_document(root)
+        own = ("schema_version", "rows", "closed", "config", "config_hash", "events")
+        meta = {key: value for key, value in attributes.items() if key not in own}
+        config = RunConfig.from_dict(attributes["config"])
+        meta["resumed"] = [*meta.get("resumed", []), {"rows": attributes["rows"], **environment(config)}]
+        self._setup(root, config, meta)
+        self._lock = lock
+        self._specs |= {spec.path: spec for spec in specs}
+        self._buffers = {path: spec.blank(self._capacity) for path, spec in self._specs.items() if _source(path) == path}
+        self._committed = self._first = attributes["rows"]
+        self._steps = self._specs["step"].read(root, self._committed)[0].tolist()
+        self._now = self._steps[-1] if self._steps else -1
+        self._events = events_from_json(attributes["events"])
+        self._seen = set(self._events)
+        return self
+
+    @property
+    def rows(self) -> int:
+        """Committed steps: what a reader finds."""
+        return self._committed
+
+    @property
+    def run(self) -> Run:
+        """The committed steps as a `Run`, without a copy of what is on disk."""
+        if self.path is not None:
+            return Run.open(self.path)
+        arrays = {path: (spec, self._buffers[_source(path)][: self._committed].copy()) for path, spec in self._specs.items()}
+        return Run.from_arrays(self._attributes(self._committed, self._events, self._stored, closed=self._closed), arrays)
+
+    def append(self, frame: Frame) -> None:
+        """Take one frame; commits where two seconds or 100 steps have passed."""
+        if self._closed:
+            raise StoreError(f"The recorder of {self.path or 'this run'} is closed: go on with Recorder.reopen.")
+        for event in frame.events:
+            if event not in self._seen:  # a resumed run repeats events that are stored already
+                self._seen.add(event)
+                insort(self._events, event, key=lambda entry: entry.step)
+        if frame.step % self.config.record_every == 0:
+            self._take(frame)
+        self._now = frame.step
+        self._since += 1
+        now = time.monotonic()
+        due = now - self._last_commit + (now - self._last_append) >= COMMIT_SECONDS  # slow steps: the next one may come too late
+        self._last_append = now
+        if due or self._since >= COMMIT_STEPS:
+            self.commit()
+
+    def _take(self, frame: Frame) -> None:
+        row = len(self._steps)
+        if row and frame.step <= self._steps[-1]:
+            row = bisect_left(self._steps, frame.step)
+            if self._steps[row] != frame.step:
+                return  # between two stored steps
+        if not self._first <= row <= self._first + self._count:  # the buffers hold one contiguous range
+            self._now = frame.step - 1
+            self.commit()
+            self._first = row
+        at = row - self._first
+        if at == self._capacity:
+            self._grow()
+        elif at < self._count:
+            for path, buffer in self._buffers.items():
+                buffer[at] = self._specs[path].fill
+        self._fill(at, frame)
+        self._count = max(self._count, at + 1)
+        if row == len(self._steps):
+            self._steps.append(frame.step)
+
+    def _fill(self, at: int, frame: Frame) -> None:
+        buffers = self._buffers
+        buffers["step"][at], buffers["wall_time"][at], buffers["gradients"][at] = frame.step, frame.wall_time, frame.gradients
+        for flow, status in (dict.fromkeys(frame.flows, "running") | frame.status).items():
+            self._buffer(f"{flow}/status", 0)[at] = _STATUS_CODE[status]
+        for flow, distance in frame.distance.items():
+            self._buffer(f"{flow}/distance", 0.0)[at] = distance
+        for flow, series in frame.flows.items():
+            for name, value in series.items():
+                buffer = self._buffer(f"{flow}/{name}", value)
+                if buffer.ndim == 1:
+                    buffer[at] = value
+                else:
+                    self._pad(f"{flow}/{name}", buffer[at], np.asarray(value))
+
+    def _pad(self, path: str, target: np.ndarray, value: np.ndarray) -> None:
+        if len(value) > len(target):
+            raise StoreError(f"`{path}` holds {len(target)} values a step in this run, got {len(value)}: record it as a new run.")
+        target[: len(value)] = value
+
+    def _buffer(self, path: str, value: Any) -> np.ndarray:
+        buffer = self._buffers.get(path)
+        return self._add(path, value) if buffer is None else buffer
+
+    def _add(self, path: str, value: Any) -> np.ndarray:
+        spec = specification(path, value, self.config)
+        self._specs[path] = spec
+        self._buffers[path] = spec.blank(self._capacity)
+        group = path.rpartition("/")[0]
+        for name in ("step", "wall_time") if group else ():  # each group repeats them, so that it opens alone
+            self._specs.setdefault(f"{group}/{name}", specification(f"{group}/{name}", 0.0, self.config))
+        return self._buffers[path]
+
+    def _grow(self) -> None:
+        for path, buffer in self._buffers.items():
+            self._buffers[path] = np.concatenate([buffer, self._specs[path].blank(self._capacity)])
+        self._capacity *= 2
+
+    def commit(self) -> None:
+        """Write what was appended and make it count: after it every reader, and every resume, has these steps."""
+        self._since, self._last_commit = 0, time.monotonic()
+        rows, events, config = self._course()
+        if self.path is not None:
+            try:
+                if self._lock is None:  # given back by a close that failed
+                    self._lock = WriterLock(self.path)
+                if self._count:
+                    for path, spec in self._specs.items():
+                        spec.write(self.path, self._first, self._buffers[_source(path)][: self._count])
+                self._write_root(rows, events, config, closed=False)
+            except OSError as error:
+                raise disk_error(self.path, error, self._committed) from error
+        self._committed, self._stored, self._events = rows, config, events
+        del self._steps[rows:]
+        keep = 0 if self.path is not None else rows  # in memory the buffers are the store
+        for path, buffer in self._buffers.items():
+            buffer[keep : self._count] = self._specs[path].fill
+        self._first, self._count = (min(self._first + self._count, rows), 0) if self.path is not None else (0, rows)
+
+    def _course(self) -> tuple[int, list[Event], RunConfig]:
+        """Rows, events and configuration to commit: where old steps lie ahead, they stay as long as the run retraces them."""
+        now = self._now
+        if not self._steps or now >= self._steps[-1]:
+            return len(self._steps), self._events, self.config
+        past = [change for change in self.config.changes if change[0] <= now]
+        if past != [change for change in self._stored.changes if change[0] <= now]:
+            return bisect_right(self._steps, now), [event for event in self._events if event.step <= now], self.config
+        ahead = [change for change in self._stored.changes if change[0] > now]
+        return len(self._steps), self._events, self.config.replace(changes=[*past, *ahead])
+
+    def checkpoint(self, simulation: Saves) -> None:
+        """Commit, then save the simulation into the store, from where a resume goes on; the last checkpoint stays until this one is whole."""
+        self.config = simulation.config
+        self.commit()
+        if self.path is None:
+            return
+        temporary = self.path / (CHECKPOINT + PARTIAL)
+        try:
+            try:
+                simulation.save(temporary)
+            except RuntimeError as error:  # torch.save reports a full disk this way
+                if "writ" not in str(error):
+                    raise
+                full = shutil.disk_usage(self.path).free < 2**24
+                raise OSError(errno.ENOSPC if full else errno.EIO, "the checkpoint was not written") from error
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(self.path / CHECKPOINT)
+            self._write_members()
+        except OSError as error:
+            with suppress(OSError):
+                for left in self.path.glob(temporary.name + "*"):  # a simulation may have a partial file of its own
+                    left.unlink()
+            raise disk_error(self.path, error, self._committed) from error
+
+    def close(self) -> None:
+        """Commit and let go. A closed recorder takes no more frames; one that could not commit can be closed again."""
+        if self._closed:
+            return
+        try:
+            self.commit()
+            if self.path is not None:
+                self._write_members()
+                self._write_root(self._committed, self._events, self._stored, closed=True)
+        except OSError as error:
+            assert self.path is not None
+            raise disk_error(self.path, error, self._committed) from error
+        finally:
+            self._release()
+        self._closed = True
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _attributes(self, rows: int, events: list[Event], config: RunConfig, *, closed: bool) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "rows": rows,
+            "closed": closed,
+            "config": config.to_dict(),
+            "config_hash": config.hash,
+            **self.meta,
+            "events": events_to_json(events),
+        }
+
+    def _write_root(self, rows: int, events: list[Event], config: RunConfig, *, closed: bool) -> None:
+        assert self.path is not None
+        root = tree(self._specs.values(), rows, self._attributes(rows, events, config, closed=closed))[""]
+        replace_file(self.path / ROOT, dumps(root), sync=True)
+
+    def _write_members(self) -> None:
+        """Bring the documents of groups and arrays up to date, for Zarr readers that do not use the root's copy of them."""
+        assert self.path is not None
+        for name, document in tree(self._specs.values(), self._committed, {}).items():
+            if name:
+                (self.path / name).mkdir(exist_ok=True)
+                replace_file(self.path / name / ROOT, dumps(document))
+        for spec in self._specs.values():
+            spec.write_metadata(self.path, self._committed)
+
+
+def _source(path: str) -> str:
+    """The buffer that an array is written from: groups repeat the root's step and wall time."""
+    name = path.rpartition("/")[2]
+    return name if name in ("step", "wall_time") else path
