@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import numbers
-from typing import Any
+from typing import Any, ClassVar
 
 import param
 
@@ -36,9 +36,7 @@ class RunConfig(param.Parameterized):
     dataset = param.Selector(
         default="digits", objects=["digits", "cifar10"], constant=True, label="Data", doc="Training data: real images."
     )
-    architecture = param.Selector(
-        default="mlp", objects=["mlp", "cnn"], constant=True, label="Model", doc="Architecture of the network."
-    )
+    architecture = param.Selector(default="mlp", objects=["mlp", "cnn"], constant=True, label="Model", doc="Architecture of the network.")
     width = param.Integer(
         default=16, bounds=(1, 4096), softbounds=(8, 64), constant=True, label="Width", doc="Units of a hidden layer, or channels."
     )
@@ -83,14 +81,23 @@ class RunConfig(param.Parameterized):
         doc="Factor on the initial weights of the output layer; small values start in a flat region.",
     )
     n_train = param.Integer(
-        default=300, bounds=(1, 50_000), softbounds=(50, 1500), constant=True, label="Training examples", doc="The first n examples; every step uses all of them."
+        default=300,
+        bounds=(1, 50_000),
+        softbounds=(50, 1500),
+        constant=True,
+        label="Training examples",
+        doc="The first n examples; every step uses all of them.",
     )
     classes = param.Integer(
         default=10, bounds=(2, 10), constant=True, label="Classes", doc="Only examples of the first so many classes are used."
     )
     # Optimizer
     optimizer = param.Selector(
-        default="gd", objects=list(OPTIMIZER_NAMES), constant=True, label="Optimizer", doc="The discrete optimizer and the one its flows describe."
+        default="gd",
+        objects=list(OPTIMIZER_NAMES),
+        constant=True,
+        label="Optimizer",
+        doc="The discrete optimizer and the one its flows describe.",
     )
     lr = param.Number(
         default=0.3,
@@ -103,10 +110,19 @@ class RunConfig(param.Parameterized):
     )
     # Flows
     flows = param.ListSelector(
-        default=list(FLOW_NAMES), objects=list(FLOW_NAMES), constant=True, label="Flows", doc="What runs side by side; the discrete optimizer always does."
+        default=list(FLOW_NAMES),
+        objects=list(FLOW_NAMES),
+        constant=True,
+        label="Flows",
+        doc="What runs side by side; the discrete optimizer always does.",
     )
     steps = param.Integer(
-        default=1000, bounds=(1, 10_000_000), softbounds=(100, 10_000), constant=True, label="Steps", doc="Optimizer steps after the warm start."
+        default=1000,
+        bounds=(1, 10_000_000),
+        softbounds=(100, 10_000),
+        constant=True,
+        label="Steps",
+        doc="Optimizer steps after the warm start.",
     )
     warm_start = param.Integer(
         default=0,
@@ -117,10 +133,20 @@ class RunConfig(param.Parameterized):
         doc="Optimizer steps before the flows start, from the centre of two consecutive iterates.",
     )
     substeps = param.Integer(
-        default=2, bounds=(1, 64), softbounds=(1, 8), constant=True, label="Substeps", doc="Substeps of the central and rod flows in one optimizer step."
+        default=2,
+        bounds=(1, 64),
+        softbounds=(1, 8),
+        constant=True,
+        label="Substeps",
+        doc="Substeps of the central and rod flows in one optimizer step.",
     )
     n_eigs = param.Integer(
-        default=6, bounds=(1, 32), softbounds=(1, 12), constant=True, label="Eigenvalues", doc="The most eigenvalues tracked; a flow tracks as many as come near the edge."
+        default=6,
+        bounds=(1, 32),
+        softbounds=(1, 12),
+        constant=True,
+        label="Eigenvalues",
+        doc="The most eigenvalues tracked; a flow tracks as many as come near the edge.",
     )
     rod_rank = param.Integer(
         default=4, bounds=(1, 32), softbounds=(1, 8), constant=True, label="Rod rank", doc="Rank kept of the rod's extent tensor."
@@ -133,15 +159,30 @@ class RunConfig(param.Parameterized):
         doc="Hessian and third-derivative products by nested differentiation or by differences of gradients.",
     )
     # Run
-    seed = param.Integer(default=0, bounds=(0, 2**31 - 1), softbounds=(0, 99), constant=True, label="Seed", doc="Seed of the initial weights.")
+    seed = param.Integer(
+        default=0, bounds=(0, 2**31 - 1), softbounds=(0, 99), constant=True, label="Seed", doc="Seed of the initial weights."
+    )
     dtype = param.Selector(
-        default="auto", objects=["auto", "float64", "float32"], constant=True, label="Precision", doc="auto: float64 on a CPU, float32 on a GPU."
+        default="auto",
+        objects=["auto", "float64", "float32"],
+        constant=True,
+        label="Precision",
+        doc="auto: float64 on a CPU, float32 on a GPU.",
     )
     device = param.Selector(
-        default="auto", objects=["auto", "cpu", "cuda"], constant=True, label="Device", doc="auto: a CUDA GPU for models of 100,000 parameters or more if there is one, else the CPU."
+        default="auto",
+        objects=["auto", "cpu", "cuda"],
+        constant=True,
+        label="Device",
+        doc="auto: a CUDA GPU for models of 100,000 parameters or more if there is one, else the CPU.",
     )
     threads = param.Integer(
-        default=0, bounds=(0, 1024), softbounds=(0, 16), constant=True, label="Threads", doc="CPU threads of PyTorch; 0 leaves the machine's setting. The number used is recorded."
+        default=0,
+        bounds=(0, 1024),
+        softbounds=(0, 16),
+        constant=True,
+        label="Threads",
+        doc="CPU threads of PyTorch; 0 leaves the machine's setting. The number used is recorded.",
     )
     max_memory = param.Number(
         default=2.0,
@@ -159,22 +200,41 @@ class RunConfig(param.Parameterized):
         label="Observe",
         doc="What is measured beyond the flows: " + "; ".join(f"{k}: {v}" for k, v in OBSERVABLES.items()) + ".",
     )
-    record_every = param.Integer(default=1, bounds=(1, 100_000), softbounds=(1, 100), constant=True, label="Record every", doc="Steps between recorded frames.")
+    record_every = param.Integer(
+        default=1, bounds=(1, 100_000), softbounds=(1, 100), constant=True, label="Record every", doc="Steps between recorded frames."
+    )
     checkpoint_every = param.Integer(
-        default=200, bounds=(1, 1_000_000), softbounds=(10, 1000), constant=True, label="Checkpoint every", doc="Steps between checkpoints of a stored run."
+        default=200,
+        bounds=(1, 1_000_000),
+        softbounds=(10, 1000),
+        constant=True,
+        label="Checkpoint every",
+        doc="Steps between checkpoints of a stored run.",
     )
     changes = param.Parameter(
         default=(), constant=True, label="Changes", doc="What is changed while running: (step, field, value), applied from that step on."
     )
 
-    GROUPS = {
-        "problem": ("dataset", "architecture", "width", "depth", "activation", "activation_mix", "criterion", "targets", "head_scale", "n_train", "classes"),
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "problem": (
+            "dataset",
+            "architecture",
+            "width",
+            "depth",
+            "activation",
+            "activation_mix",
+            "criterion",
+            "targets",
+            "head_scale",
+            "n_train",
+            "classes",
+        ),
         "optimizer": ("optimizer", "lr"),
         "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "derivatives"),
         "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
     }
-    LIVE = ("lr", "substeps")
-    UNITS = {
+    LIVE: ClassVar[tuple[str, ...]] = ("lr", "substeps")
+    UNITS: ClassVar[dict[str, str]] = {
         "lr": "step size",
         "steps": "steps",
         "warm_start": "steps",
@@ -213,12 +273,13 @@ class RunConfig(param.Parameterized):
         if name in ("flows", "observe"):
             return _selection(name, parameter, value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool) and isinstance(parameter, param.Number):
-            if not math.isfinite(value):
+            number = float(value) if abs(value) < 1e300 else math.inf
+            if not math.isfinite(number):
                 raise ConfigError(f"`{name}` must be a finite number, got {value}.{_typical(parameter)}")
             if not isinstance(parameter, param.Integer):
-                value = float(value)
-            elif float(value).is_integer():
-                value = int(value)
+                value = number
+            elif number.is_integer():
+                value = int(number)
         try:
             if isinstance(value, bool):
                 raise TypeError  # True is a number to Python, and a mistake here
@@ -230,7 +291,7 @@ class RunConfig(param.Parameterized):
     def _check_together(self) -> None:
         if self.targets == "signed" and (self.classes != 2 or self.criterion != "mse"):
             raise ConfigError(
-                f"`targets='signed'` needs two classes and mean squared error, got classes={self.classes} and criterion={self.criterion!r}: "
+                f"`targets='signed'` needs two classes and mse, got classes={self.classes} and criterion={self.criterion!r}: "
                 "set classes=2 and criterion='mse', or targets='onehot'."
             )
 

@@ -82,7 +82,7 @@ SERIES: dict[str, Series] = _registry(
         "effective_eigs",
         ("mode",),
         "",
-        "Largest eigenvalues of the effective Hessian P⁻¹H, descending (discrete: at midpoints); the edge is at c (2 for gradient descent).",
+        "Largest eigenvalues of the effective Hessian P⁻¹H, descending (discrete: at midpoints); the edge is at c, 2 for gradient descent.",
         _ALL,
     ),
     Series("hessian_eigs", ("mode",), "1/lr", "Largest eigenvalues of the Hessian at the midpoint, descending.", (_D,)),
@@ -140,7 +140,7 @@ SERIES: dict[str, Series] = _registry(
         "measured_variance",
         ("mode",),
         "P-metric",
-        "Squared displacement of the optimizer along each eigenvector v_i of Σ, (v_iᵀP(w_t - w(t)))²; smooth it to compare with covariance_eigs.",
+        "Squared displacement of the optimizer along each eigenvector v_i of Σ, (v_iᵀP(w_t - w(t)))²; smoothed, as covariance_eigs.",
         (_C,),
     ),
     Series(

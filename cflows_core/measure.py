@@ -18,7 +18,7 @@ def midpoint(previous: Any, current: Any, following: Any) -> Any:
 
 
 def oscillation(previous: Any, current: Any, following: Any) -> Any:
-    """Measured oscillation `δ_t = w_t - w*_t = (2 w_t - w_{t+1} - w_{t-1}) / 4`: free of drift, which a half-difference is not (math.md 9)."""
+    """Measured oscillation `δ_t = w_t - w*_t = (2 w_t - w_{t+1} - w_{t-1}) / 4`, free of drift, unlike a half-difference (math.md 9)."""
     return (2 * current - following - previous) / 4
 
 

@@ -1,8 +1,8 @@
 """Which phase a run is in, in one sentence for someone who watches it (ours).
 
-The story of an approach to the edge of stability ([CF] 2, [T2]): the top eigenvalue rises to the threshold c (progressive sharpening); beyond
-it the oscillation along its eigenvector grows, unseen in the loss at first; grown large, it pushes the sharpness down while the loss rises;
-after some such cycles the eigenvalue stays near c, and so may a second and a third one.
+The story of an approach to the edge of stability ([CF] 2, [T2]): the top eigenvalue rises to the threshold c (progressive sharpening);
+beyond it the oscillation along its eigenvector grows, unseen in the loss at first; grown large, it pushes the sharpness down while the
+loss rises; after some such cycles the eigenvalue stays near c, and so may a second and a third one.
 
 `phase` is a function of the rows up to a step, the same live and from a store. It looks back over a window, and a phase is told once it has
 lasted `DWELL` steps, so that the sentence does not flicker. All lengths below are steps, all eigenvalues shares of the threshold.
@@ -26,6 +26,7 @@ DWELL = 6  # how long a phase lasts before it is told
 CYCLE = 40  # in which a swing of the eigenvalue is seen
 REACHED = 0.98  # at the edge
 LEFT = 0.96  # off the edge, if the eigenvalue stays below for a whole CYCLE
+NEAR = 0.93  # where eigenvalues of iterates that oscillate swing back to
 FAR = 0.85  # off the edge at once
 OVERSHOOT = 1.06  # eigenvalues of iterates that hover at the edge stay below
 SWING = 0.05  # hovering eigenvalues swing less in a CYCLE
@@ -53,13 +54,13 @@ def phase(history: Any, step: int | None = None, config: RunConfig | None = None
     history: a stored `Run`, a live `History`, anything that has a `history`, or a list of frames. config: its configuration where the
     history carries none (default: plain gradient descent's). Takes under a millisecond, however long the history.
     """
-    config = config or getattr(history, "config", None) or RunConfig()
+    run_config: RunConfig = getattr(history, "config", RunConfig()) if config is None else config
     history = getattr(history, "history", history)
-    threshold = Optimizer(config.optimizer, lr=config.lr).threshold
+    threshold = Optimizer(run_config.optimizer, lr=run_config.lr).threshold
     rows = _from_frames(history, step, threshold) if isinstance(history, (list, tuple)) else _from_columns(history, step, threshold)
     if not len(rows.steps):
         return Phase("not_started", "Nothing has run yet: press Run, and the optimizer sets out from its initial weights.")
-    return _ended(rows) or _starting(rows, config) or _moving(rows)
+    return _ended(rows) or _starting(rows, run_config) or _moving(rows)
 
 
 @dataclass
@@ -144,10 +145,9 @@ def _ended(rows: _Rows) -> Phase | None:
         return None
     number = _at_edge(rows)[-1]
     where = f", with {_eigenvalues(number)} at the edge" if number else ""
-    ends = [f"the {flow} flow ended {rows.distance[flow]:.2g} from the optimizer" for flow in ("central", "stable", "rod") if flow in rows.distance]
-    if len(ends) > 1:
-        ends = [ends[0], ends[1].replace(" from the optimizer", "").replace("flow ended", "flow")]
-    return Phase("finished", f"The run is complete at step {now:,}{where}" + (": " if ends else "") + ", ".join(ends) + ".")
+    near, *others = [f"the {flow} flow ended {rows.distance[flow]:.2g}" for flow in ("central", "stable") if flow in rows.distance] or [""]
+    apart = f": {near} from the optimizer" + "".join(f", {end.replace(' ended', '')}" for end in others) if near else ""
+    return Phase("finished", f"The run is complete at step {now:,}{where}{apart}.")
 
 
 def _starting(rows: _Rows, config: RunConfig) -> Phase | None:
@@ -155,7 +155,8 @@ def _starting(rows: _Rows, config: RunConfig) -> Phase | None:
     if settling:
         above = f" ({rows.central:.2f} times the threshold)" if np.isfinite(rows.central) else ""
         flow = "central" if "central" in settling else settling[0]
-        return Phase("settling", f"The {flow} flow is settling: its top eigenvalue{above} comes down to the edge first, so no Σ is drawn yet.")
+        sentence = f"The {flow} flow is settling: its top eigenvalue{above} comes down to the edge first, so no Σ is drawn yet."
+        return Phase("settling", sentence)
     if len(config.flows) > 1 and rows.steps[-1] < config.warm_start:
         top = rows.eigs[-1, 0]
         level = f" Its top eigenvalue is at {top:.0%} of the edge." if np.isfinite(top) else ""
@@ -172,7 +173,8 @@ def _moving(rows: _Rows) -> Phase:
     at_edge = _at_edge(rows)
     labels = _labels(rows, at_edge, before)
     top, number = rows.eigs[:, 0], int(at_edge[-1])
-    name, central = _steady(labels, rows), np.isfinite(rows.rank[-1])
+    name, central = _steady(labels, rows), bool(np.isfinite(rows.rank[-1]))
+    rank = int(np.median(rows.rank[-rows.rows(15) :][np.isfinite(rows.rank[-rows.rows(15) :])])) if central else 0
     cycle = rows.rows(CYCLE)
     calm = "nothing oscillates, and Σ is zero" if rows.rank[-1] == 0 else "nothing oscillates"
     now, high = top[-1], np.max(top[-cycle:])
@@ -180,16 +182,21 @@ def _moving(rows: _Rows) -> Phase:
         return Phase("below_edge", "The optimizer runs; its top eigenvalue is not known yet.")
     if name == "oscillation_growing":
         above = f"{now - 1:.0%} above" if now > 1.005 else "at"
-        return Phase(name, f"The top eigenvalue is {above} the edge: the oscillation along it grows with every step, hardly seen in the loss yet.")
+        rest = "the oscillation along it grows with every step, hardly seen in the loss yet"
+        return Phase(name, f"The top eigenvalue is {above} the edge: {rest}.")
     if name == "sharpness_falling":
-        return Phase(name, f"The oscillation has grown large: it raises the loss and pushes the sharpness down, from {high:.0%} to {now:.0%} of the edge.")
-    if name == "edge_several":
-        number = max(number, 2)
-        rest = f"Σ now has rank {number}." if central else f"the optimizer oscillates along {_number(number)} modes."
-        return Phase(name, f"{_eigenvalues(number).capitalize()} sit at the edge: {rest}")
-    if name == "edge_one":
-        rest = "Σ has rank 1, and the central flow moves along the edge." if central else "the optimizer oscillates along one mode."
-        return Phase(name, f"One eigenvalue sits at the edge: {rest}")
+        rest = f"raises the loss and pushes the sharpness down, from {high:.0%} to {now:.0%} of the edge"
+        return Phase(name, f"The oscillation has grown large: it {rest}.")
+    if name in ("edge_one", "edge_several"):
+        number = 1 if name == "edge_one" else max(2, number)
+        modes = f"the optimizer oscillates along {_number(number)} mode{'' if number == 1 else 's'}"
+        if not central:
+            rest = modes
+        elif rank != number:
+            rest = f"{modes}, and Σ has rank {rank}"
+        else:
+            rest = "Σ has rank 1, and the central flow moves along the edge" if rank == 1 else f"Σ now has rank {rank}"
+        return Phase(name, f"{_eigenvalues(number).capitalize()} {'sits' if number == 1 else 'sit'} at the edge: {rest}.")
     if name == "off_edge":
         rest = ", and Σ is zero" if rows.rank[-1] == 0 else ""
         return Phase(name, f"Off the edge again: the top eigenvalue is at {now:.0%} of it; the oscillation dies out{rest}.")
@@ -204,8 +211,8 @@ def _rolling(x: np.ndarray, length: int) -> np.ndarray:
 
 
 def _at_edge(rows: _Rows) -> np.ndarray:
-    """How many of the optimizer's eigenvalues sit at the edge, [n]: the rank of Σ, steadied, while the largest is near the edge; without a
-    central flow, those that are there half of the time."""
+    """How many of the optimizer's eigenvalues sit at the edge, [n]: the rank of Σ, steadied, as far as they are near it themselves;
+    without a central flow, those that are there half of the time."""
     cycle = rows.rows(CYCLE)
     there = np.cumsum(np.pad(rows.eigs >= REACHED, ((cycle, 0), (0, 0))), axis=0)
     hovering = (there[cycle:] - there[:-cycle] >= cycle / 2).sum(1)  # a start far above it, over in some steps, does not count
@@ -213,7 +220,8 @@ def _at_edge(rows: _Rows) -> np.ndarray:
         return hovering
     rank = np.where(np.isnan(rows.rank), (rows.eigs >= REACHED).sum(1), rows.rank)
     steadied = np.median(_rolling(rank, rows.rows(15)), axis=1).round().astype(int)
-    return np.where(_rolling(np.nan_to_num(rows.eigs[:, 0]), cycle).max(1) >= LEFT, steadied, 0)
+    near = (_rolling(np.nan_to_num(rows.eigs), rows.rows(CYCLE // 2)).max(-1) >= NEAR).sum(1)
+    return np.minimum(steadied, near)
 
 
 def _labels(rows: _Rows, number: np.ndarray, before: bool) -> list[str]:

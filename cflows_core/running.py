@@ -29,7 +29,8 @@ def run(
 ) -> Run:
     """Run a configuration to its end and return it; stored at `out` (a new directory), or in memory.
 
-    objective, weights: a problem of your own. progress: show a bar. on_frame: called with every frame. Interrupted by the keyboard or an error, everything
+    objective, weights: a problem of your own. progress: show a bar. on_frame: called with every frame. Interrupted by the keyboard or an
+    error, everything
     recorded is committed and checkpointed first, so that `resume` goes on. Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
     """
     _use_threads(config)

@@ -1,6 +1,7 @@
 """`Simulation`: a discrete optimizer and its flows in lockstep, one frame a step.
 
-Everything that moves is immutable data (the flows' states), so a fork shares it, a checkpoint is it, and a change of the learning rate replaces the
+Everything that moves is immutable data (the flows' states), so a fork shares it, a checkpoint is it, and a change of the learning rate
+replaces the
 flow objects only.
 """
 
@@ -43,7 +44,9 @@ class Simulation:
 
     def __init__(self, config: RunConfig, objective: Objective | None = None, weights: Tensor | None = None):
         if (objective is None) != (weights is None):
-            raise ConfigError("A simulation of your own problem needs both `objective` and `weights` (a flat tensor of its n_params numbers).")
+            raise ConfigError(
+                "A simulation of your own problem needs both `objective` and `weights` (a flat tensor of its n_params numbers)."
+            )
         if objective is not None and weights is not None:
             if weights.shape != (objective.n_params,):
                 raise ConfigError(f"`weights` must be flat with {objective.n_params} numbers, got shape {list(weights.shape)}.")
@@ -135,7 +138,8 @@ class Simulation:
         self._spent[name] += self.objective.gradients_spent - before
 
     def _start_flows(self) -> None:
-        """Every flow but the discrete starts: from the initial weights, or from the centre of two iterates after a warm start (math.md 9)."""
+        """Every flow but the discrete starts: from the initial weights, or from the centre of two iterates after a warm start (math.md
+        9)."""
         discrete = self.states["discrete"]
         between = Start(discrete.centre, discrete.half_difference)
         first = Start(discrete.point, discrete.half_difference) if self.config.warm_start == 0 else between
@@ -203,7 +207,7 @@ class Simulation:
                 kind = "diverged" if name == "discrete" else "stopped"
                 self._events.append(Event(self.step, name, kind, state.stopped))
             elif new == "settling":
-                message = f"The {name} flow starts above the edge and is settling: until it is back at the edge its Σ and predictions mean nothing."
+                message = f"The {name} flow is above the edge and settling: until it is back its Σ and predictions mean nothing."
                 self._events.append(Event(self.step, name, "settling", message))
             elif old == "settling":
                 self._events.append(Event(self.step, name, "settled", f"The {name} flow has settled at the edge."))
@@ -244,7 +248,9 @@ class Simulation:
         """The simulation that `checkpoint` described; `objective` again for a run on an objective of one's own."""
         version = checkpoint.get("version")
         if version != CHECKPOINT_VERSION:
-            raise StoreError(f"This checkpoint has version {version}, and this cflows reads version {CHECKPOINT_VERSION}: use the cflows that wrote it.")
+            raise StoreError(
+                f"This checkpoint has version {version}, and this cflows reads version {CHECKPOINT_VERSION}: use the cflows that wrote it."
+            )
         config = RunConfig.from_json(checkpoint["config"])
         simulation = object.__new__(cls)
         simulation.config = config
@@ -265,7 +271,7 @@ class Simulation:
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         torch.save(self.checkpoint(), partial)
-        os.replace(partial, path)
+        partial.replace(path)
         return path
 
     @classmethod
@@ -277,5 +283,7 @@ class Simulation:
         except FileNotFoundError:
             raise StoreError(f"There is no checkpoint at {path}: give the path that `save` was given.") from None
         except Exception as error:
-            raise StoreError(f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given.") from None
+            raise StoreError(
+                f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given."
+            ) from None
         return cls.from_checkpoint(checkpoint, objective)

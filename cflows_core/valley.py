@@ -1,4 +1,5 @@
-"""The plane in which a run is seen as motion through a valley: across it the top eigenvector, along it the direction of slow motion ([CF] Fig. 2)."""
+"""The plane in which a run is seen as motion through a valley: across it the top eigenvector, along it the direction of slow motion ([CF]
+Fig. 2)."""
 
 from __future__ import annotations
 

@@ -50,7 +50,8 @@ def hessian_gradient(f, w: np.ndarray, step: float = 1e-4) -> np.ndarray:
 def central_step(f, w: np.ndarray, lr: float, dt: float, edge: float = 0.975) -> tuple[np.ndarray, np.ndarray]:
     """One predict-and-project substep of gradient descent's central flow: the new w, and Σ [p, p] in full.
 
-    The complementarity problem is posed for the full Σ = U X Uᵀ as the conic programme min ¼ η dt |∇⟨H,Σ⟩|² + ⟨2 − ηVᵀHV, X⟩ and given to a conic solver.
+    The complementarity problem is posed for the full Σ = U X Uᵀ as the conic programme min ¼ η dt |∇⟨H,Σ⟩|² + ⟨2 − ηVᵀHV, X⟩ and given to
+    a conic solver.
     """
     predicted = w - lr * dt * gradient(f, w)
     H, dH = hessian(f, predicted), hessian_gradient(f, predicted)

@@ -154,9 +154,8 @@ class SimulationHost:
         """Save the simulation's state to a file on this machine. Raises StoreError."""
         try:
             self.simulation.save(path)
-        except OSError as problem:
-            reason = problem.strerror or problem
-            raise StoreError(f"The state cannot be saved to {path} ({reason}): choose another path.") from None
+        except (OSError, RuntimeError) as problem:  # torch reports a missing folder or a full disk by RuntimeError
+            raise StoreError(f"The state cannot be saved to {path} ({describe(problem)}): choose another path.") from None
 
     def close(self) -> None:
         """Commit, checkpoint and release the store. Raises StoreError; the store is released all the same."""

@@ -6,6 +6,7 @@ from collections import deque
 
 SLICE_SECONDS = 0.08
 WINDOW_SECONDS = 2.0
+_ROUNDING = 1e-6  # of a step: what is waited for exactly would else be missed by a rounding error, again and again
 
 
 class Pace:
@@ -15,8 +16,9 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._earned = 1.0  # the first step after a click comes at once
+        self._earned = 0.0
         self._then: float | None = None
+        self._first = True
 
     def allowance(self, speed: float | None, now: float) -> tuple[int | None, float]:
         """(steps allowed now, seconds to wait if that is 0); None steps, no wait, without a limit."""
@@ -27,14 +29,18 @@ class Pace:
             self._earned += (now - self._then) * speed
         self._then = now
         self._earned = min(self._earned, max(1.0, 2 * SLICE_SECONDS * speed))
-        if self._earned < 1.0:
-            # A call costs milliseconds, so fast runs wait until it is worth several steps.
-            batch = max(1.0, 0.5 * SLICE_SECONDS * speed)
+        if self._first:
+            return 1, 0.0  # a click is answered at once
+        # A call costs milliseconds, so fast runs wait until it is worth several steps.
+        batch = max(1.0, 0.5 * SLICE_SECONDS * speed)
+        if self._earned + _ROUNDING < batch:
             return 0, (batch - self._earned) / speed
-        return int(self._earned), 0.0
+        return int(self._earned + _ROUNDING), 0.0
 
     def spend(self, steps: int) -> None:
-        self._earned -= steps
+        """These many steps were made."""
+        self._earned -= 0 if self._first else steps
+        self._first = False
 
 
 class Rate:

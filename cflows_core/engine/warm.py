@@ -30,9 +30,11 @@ def _rehearse() -> None:
     from cflows_core.simulation import Simulation
     from cflows_core.store import Recorder, Run  # noqa: F401 (loaded, which is all that is wanted)
 
-    # Far beyond the edge from the first step on: the eigensolver, third derivatives and projections all run once.
-    tiny = {"width": 4, "depth": 1, "n_train": 20, "lr": 3.0, "warm_start": 2, "steps": 3, "n_eigs": 2}
-    Simulation(RunConfig(**tiny, device="cpu")).advance(steps=4)
+    # Beyond the edge from the first step on, so that the eigensolver, both kinds of derivatives (the exact ones import
+    # a computer algebra system) and the projection all run once.
+    tiny = {"width": 4, "depth": 1, "n_train": 30, "lr": 0.6, "warm_start": 2, "steps": 4, "n_eigs": 2, "device": "cpu"}
+    for derivatives in ("differences", "exact"):
+        Simulation(RunConfig(**tiny, dtype="float64", derivatives=derivatives)).advance(steps=6)
 
 
 def dask_setup(worker: Any) -> None:

@@ -1,7 +1,8 @@
 """What every flow is: `init(start) -> state`, `step(state) -> state`, `series(state) -> values`; all data in, all data out.
 
 A flow object holds what does not change (objective, optimizer, options); everything that moves is in its state, a frozen dataclass of
-tensors and numbers. So forking a run is copying references, a checkpoint is the states alone, and a change of the learning rate is another flow
+tensors and numbers. So forking a run is copying references, a checkpoint is the states alone, and a change of the learning rate is
+another flow
 object on the same state.
 """
 
@@ -91,7 +92,8 @@ class Flow(ABC, Generic[S]):
     def eigenpairs(
         self, point: State, gradient: Tensor, eigen: EigenState, *, n_max: int | None = None
     ) -> tuple[Tensor, Tensor, EigenState]:
-        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state) (math.md 8).
+        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state)
+        (math.md 8).
 
         gradient: ∇L there.
         """

@@ -3,7 +3,8 @@
     dw/dt = −P⁻¹(∇L + ½∇⟨H, Σ⟩)        0 ⪯ Σ ⊥ cP − H ⪰ 0
 
 One substep from w: *predict* w* by the stable flow alone; take the eigenpairs `U, λ` of P⁻¹H at w* that are at the edge; with `Σ = U X Uᵀ`,
-`T_ij = ∇(u_iᵀHu_j)`, `α = diag(c − λ)` and `β[X]_ij = ½dt ⟨T_ij, P⁻¹ Σ X_kl T_kl⟩` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0`; *project* w = w* − ½dt P⁻¹∇⟨H, Σ⟩.
+`T_ij = ∇(u_iᵀHu_j)`, `α = diag(c − λ)` and `β[X]_ij = ½dt ⟨T_ij, P⁻¹ Σ X_kl T_kl⟩` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0`; *project* w = w* − ½dt
+P⁻¹∇⟨H, Σ⟩.
 It equals [CF]'s linearised step to O(dt²) and corrects its own drift, because α is measured anew (math.md 4).
 """
 
@@ -35,7 +36,8 @@ NEGLIGIBLE = 1e-9  # eigenvalues of X below this share of the largest are the so
 class CentralState:
     """The flow's point, the oscillations' covariance, and caches.
 
-    values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its eigenvalues X, descending
+    values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its
+    eigenvalues X, descending
     (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]: H v_i.
     sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old.
     """
@@ -118,7 +120,9 @@ class Central(Flow[CentralState]):
         if state.point is not predicted:
             loss, gradient = self.objective.loss_and_grad(state.point.w)
         if not math.isfinite(loss) or loss > state.ceiling:
-            return replace(state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue.")
+            return replace(
+                state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue."
+            )
         return replace(state, loss=loss, gradient=gradient)
 
     def _project(self, state: CentralState, U: Tensor, gradient: Tensor, dt: float) -> CentralState:
@@ -135,7 +139,11 @@ class Central(Flow[CentralState]):
         kept = variances.flip(0) > NEGLIGIBLE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
         variances, rotation = variances.flip(0)[kept], rotation.flip(1)[:, kept]
         modes = U @ rotation
-        force = 0.5 * self.objective.curvature_gradient(state.point.w, modes, variances, gradient) if len(variances) else torch.zeros_like(state.gradient)
+        force = (
+            0.5 * self.objective.curvature_gradient(state.point.w, modes, variances, gradient)
+            if len(variances)
+            else torch.zeros_like(state.gradient)
+        )
         point = replace(state.point, w=state.point.w + dt * self.optimizer.velocity(state.point, force))
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
         projected = torch.linalg.eigvalsh(torch.diag(values[:k]) - lift).flip(0)
@@ -168,10 +176,13 @@ class Central(Flow[CentralState]):
     def _unheld(self, status: str, value: float) -> str:
         if status == "unbounded":
             return (
-                f"The central flow stopped: no oscillation can hold the top eigenvalue at the edge (it is {value / self.optimizer.threshold:.3g} "
-                "times the threshold and does not fall as weights oscillate), as on a quadratic beyond its threshold."
+                "The central flow stopped: no oscillation can hold its top eigenvalue at the edge, as on a quadratic beyond its threshold "
+                f"(it is {value / self.optimizer.threshold:.3g} times the threshold); lower the learning rate."
             )
-        return "The central flow stopped: its complementarity problem could not be solved to 1e-4; a smaller learning rate or more substeps may help."
+        return (
+            "The central flow stopped: its complementarity problem could not be solved to 1e-4; a smaller learning rate or more "
+            "substeps may help."
+        )
 
     def series(self, state: CentralState) -> dict[str, Value]:
         n = self.options.n_eigs

@@ -22,7 +22,8 @@ class DiscreteState:
     """Three consecutive iterates: before, point (this step's) and after.
 
     gradient: ∇L at the point. values: tracked eigenvalues of P⁻¹H at the midpoint; modes: their P-orthonormal eigenvectors [p, k].
-    loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss beyond which the run has diverged.
+    loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss
+    beyond which the run has diverged.
     """
 
     before: State
@@ -81,7 +82,9 @@ class Discrete(Flow[DiscreteState]):
         after = self.optimizer.step(state.after, gradient)
         state = replace(state, before=state.point, point=state.after, after=after, loss=loss, gradient=gradient)
         if not math.isfinite(loss) or loss > state.ceiling or not bool(torch.isfinite(after.w).all()):
-            reason = f"The optimizer diverged: its loss rose to {loss:.3g}; lower the learning rate, now {self.optimizer.lr:g}, and start again."
+            reason = (
+                f"The optimizer diverged: its loss rose to {loss:.3g}; lower the learning rate, now {self.optimizer.lr:g}, and start again."
+            )
             return replace(state, stopped=reason)
         return self._measured(state)
 

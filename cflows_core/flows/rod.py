@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from cflows_core.flows.base import Flow, Start, padded
+from cflows_core.flows.discrete import DIVERGED
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState
 from cflows_core.linalg.lowrank import LowRank
@@ -24,13 +25,14 @@ from cflows_core.optimizers import State
 class RodState:
     """Centre, extent and what is known at the centre and both ends.
 
-    losses [3] and gradients [3, p]: at the centre, at w̄ + ζ and at w̄ − ζ.
+    losses [3] and gradients [3, p]: at the centre, at w̄ + ζ and at w̄ − ζ. ceiling: loss beyond which the flow has diverged.
     """
 
     point: State
     extent: LowRank
     losses: Tensor
     gradients: Tensor
+    ceiling: float
     eigen: EigenState
     values: Tensor
     stopped: str = ""
@@ -44,11 +46,11 @@ class Rod(Flow[RodState]):
 
     def init(self, start: Start) -> RodState:
         extent = LowRank.from_columns(start.half_difference[:, None], self.options.rod_rank)
-        return self._measured(start.state, extent, self.eigen_init(start.state.w))
+        return self._measured(start.state, extent, None, self.eigen_init(start.state.w))
 
     def step(self, state: RodState) -> RodState:
         dt = 1 / self.options.substeps
-        point, extent, losses, gradients = state.point, state.extent, state.losses, state.gradients
+        point, extent, gradients = state.point, state.extent, state.gradients
         for i in range(self.options.substeps):
             if i > 0:
                 _, gradients = self._ends(point, extent)
@@ -56,22 +58,24 @@ class Rod(Flow[RodState]):
             # Decay and growth are one Euler step: an exponential decay would move the edge by 10 % (math.md 6).
             extent = extent.update(1 - 2 * dt, math.sqrt(dt / 4) * velocities.T)
             point = State(point.w + dt * velocities.mean(0), point.tau + dt)
-        next_state = self._measured(point, extent, state.eigen)
-        if not bool(torch.isfinite(next_state.losses).all()):
-            return replace(state, losses=losses, stopped="The rod flow stopped: the loss at its centre or ends is no longer a finite number.")
-        return next_state
+        after = self._measured(point, extent, state.ceiling, state.eigen)
+        if not bool((after.losses <= state.ceiling).all()):
+            return replace(state, stopped=f"The rod flow diverged: the loss at its centre or ends rose to {float(after.losses.max()):.3g}.")
+        return after
 
     def _ends(self, point: State, extent: LowRank) -> tuple[Tensor, Tensor]:
         zeta = extent.principal()
         return self.objective.losses_and_grads(torch.stack([point.w + zeta, point.w - zeta]))
 
-    def _measured(self, point: State, extent: LowRank, eigen: EigenState) -> RodState:
+    def _measured(self, point: State, extent: LowRank, ceiling: float | None, eigen: EigenState) -> RodState:
         zeta = extent.principal()
         losses, gradients = self.objective.losses_and_grads(torch.stack([point.w, point.w + zeta, point.w - zeta]))
-        if not bool(torch.isfinite(losses).all()):
-            return RodState(point, extent, losses, gradients, eigen, point.w.new_zeros(0))
+        if ceiling is None:
+            ceiling = DIVERGED * max(1.0, float(losses.max()))
+        if not bool((losses <= ceiling).all()):
+            return RodState(point, extent, losses, gradients, ceiling, eigen, point.w.new_zeros(0))
         values, _, eigen = self.eigenpairs(point, gradients[0], eigen)
-        return RodState(point, extent, losses, gradients, eigen, values)
+        return RodState(point, extent, losses, gradients, ceiling, eigen, values)
 
     def series(self, state: RodState) -> dict[str, Value]:
         centre, n = state.gradients[0], self.options.n_eigs

@@ -92,5 +92,7 @@ def _device(config: RunConfig, n_params: int) -> str:
     if config.device == "cuda" and not torch.cuda.is_available():
         from cflows_core.errors import ConfigError
 
-        raise ConfigError("`device='cuda'` needs a CUDA GPU and a PyTorch built for it, and none was found: use device='cpu' or device='auto'.")
+        raise ConfigError(
+            "`device='cuda'` needs a CUDA GPU and a PyTorch built for it, and none was found: use device='cpu' or device='auto'."
+        )
     return config.device

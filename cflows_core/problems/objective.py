@@ -4,7 +4,8 @@
 
 Two ways to each second and third derivative. *Exact*: nested reverse-mode differentiation. *Differences* of gradients taken in one
 stacked call, `H v ≈ (g(w+εv) − g(w−εv))/2ε` and `∇(vᵀHv) ≈ (g(w+εv) + g(w−εv) − 2g(w))/ε²`, with relative errors of about 1e-9 and 1e-6
-in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what differentiation keeps stays below
+in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what differentiation keeps stays
+below
 `max_memory`.
 """
 
@@ -28,7 +29,8 @@ COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
 KEPT = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
 # One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
 STACKED_BYTES = 4 * 2**20
-# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided differences for products
+# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided
+# differences for products
 # from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
 STEP_ONE_SIDED, STEP_SECOND, STEP_THIRD = 1e-7, 1e-5, 1e-4
 
@@ -89,7 +91,8 @@ class Objective:
     ) -> Objective:
         """The mean loss of `module` on all `inputs` [n, ...] and `targets` [n, ...].
 
-        criterion: "mse" (½Σ(f − y)² an example), "cross_entropy", or a function (outputs, targets) -> losses [n]. The module is copied and put in
+        criterion: "mse" (½Σ(f − y)² an example), "cross_entropy", or a function (outputs, targets) -> losses [n]. The module is copied
+        and put in
         evaluation mode; its parameters, in the order of `named_parameters`, are the flat weights, and `weights` holds their values.
         """
         module = copy.deepcopy(module).to(device=device, dtype=dtype).eval().requires_grad_(False)
@@ -190,7 +193,8 @@ class Objective:
     def hvp(self, w: Tensor, V: Tensor, gradient: Tensor | None = None) -> Tensor:
         """H(w) V, [p, k], for V [p, k].
 
-        gradient: ∇L(w) if it is known; differences are then one-sided, for half the cost, with a relative error of about 1e-6 instead of 1e-9.
+        gradient: ∇L(w) if it is known; differences are then one-sided, for half the cost, with a relative error of about 1e-6 instead of
+        1e-9.
         """
         if self.derivatives == "exact":
             self.gradients_spent += COST["exact"][2] * V.shape[1]

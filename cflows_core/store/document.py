@@ -74,7 +74,8 @@ def read_document(root: Path) -> tuple[dict[str, Any], list[ArraySpec]]:
     version = attributes["schema_version"]
     if version > SCHEMA_VERSION:
         raise StoreError(
-            f"{root} was written in store schema {version}, and this cflows {__version__} reads up to schema {SCHEMA_VERSION}: upgrade cflows to open it."
+            f"{root} was written in store schema {version}, and this cflows {__version__} reads up to schema {SCHEMA_VERSION}: "
+            "upgrade cflows to open it."
         )
     members = document["consolidated_metadata"]["metadata"]
     arrays = [(path, entry) for path, entry in members.items() if entry["node_type"] == "array"]

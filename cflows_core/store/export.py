@@ -27,7 +27,8 @@ def _write(path: Path, writer: Callable[[Path], Any]) -> Path:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise StoreError(f"{path} cannot be written ({(error.strerror or str(error)).lower()}): choose another place for the export.") from error
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(f"{path} cannot be written ({reason}): choose another place for the export.") from error
     return path
 
 
@@ -62,6 +63,7 @@ def to_csv(run: Run, path: Path) -> Path:
             parts = [(str(name), values)] if values.ndim == 1 else [(f"{name}_{i + 1}", values[:, i]) for i in range(values.shape[1])]
             for label, column in parts:
                 columns.setdefault(label, {})[flow] = column
+
     def write(file: Path) -> None:
         with file.open("w", newline="", encoding="utf-8") as out:
             table = csv.writer(out)

@@ -45,7 +45,8 @@ def replace_file(path: Path, content: bytes, *, sync: bool = False) -> None:
 def write_at(path: Path, offset: int, content: bytes, size: int, fill: bytes) -> None:
     """Write `content` at byte `offset` of a file of fixed `size`; the bytes around it are not touched.
 
-    A missing file is made whole first (`fill` repeated), by `replace_file`; one of another size, which a crash of the machine can leave, is filled up or cut.
+    A missing file is made whole at once (`fill` repeated), by `replace_file`; one of another size, which a crash of the machine can
+    leave, is filled up or cut.
     Raises OSError, FileNotFoundError only where the directory is missing.
     """
     try:

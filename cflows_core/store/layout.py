@@ -12,7 +12,8 @@ from cflows_core.frames import SERIES, STATUSES
 from cflows_core.store.arrays import ArraySpec
 
 CHUNK_ROWS = 1024  # 8 KiB a file for a scalar series: small runs stay small, long ones need few files
-COORDINATES = ("step", "wall_time", "gradients")
+COORDINATES = ("step", "wall_time", "gradients")  # of the root
+REPEATED = ("step", "wall_time")  # in every group as well
 _LENGTHS = {"axis": 2, "pair": 3}
 _PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "step": ("int64", {"units": "steps", "doc": "Optimizer step, those of the warm start included."}),
@@ -48,6 +49,6 @@ def specification(path: str, value: Any, config: RunConfig) -> ArraySpec:
     series = SERIES.get(name)
     if series is None:
         raise StoreError(f"A run stores the series registered in cflows_core.frames.SERIES, got `{name}` of {group}: register it there.")
-    lengths = {**_LENGTHS, "mode": config.n_eigs}
+    lengths: dict[str, Any] = {**_LENGTHS, "mode": config.n_eigs}
     tail = tuple(lengths.get(dim, size) for dim, size in zip(series.dims, np.shape(value), strict=True))
     return ArraySpec(path, "float64", series.dims, tail, {"units": series.unit, "doc": series.doc}, CHUNK_ROWS)

@@ -15,15 +15,14 @@ import os
 import shutil
 import time
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
-from cflows_core.frames import STATUSES, Event, Frame
+from cflows_core.frames import Event, Frame
 from cflows_core.store.arrays import ArraySpec
 from cflows_core.store.document import (
     SCHEMA_VERSION,
@@ -35,12 +34,12 @@ from cflows_core.store.document import (
     tree,
 )
 from cflows_core.store.files import PARTIAL, ROOT, WriterLock, disk_error, dumps, replace_file
-from cflows_core.store.layout import COORDINATES, specification
 from cflows_core.store.run import CHECKPOINT, Run
+from cflows_core.store.table import Table
 
 COMMIT_SECONDS = 2.0
 COMMIT_STEPS = 100
-_STATUS_CODE = {name: code for code, name in enumerate(STATUSES)}
+OWN = ("schema_version", "rows", "closed", "config", "config_hash", "events")  # attributes that the recorder sets
 
 
 class Saves(Protocol):
@@ -78,14 +77,12 @@ class Recorder:
                 self._release()
                 raise disk_error(self.path, error, 0) from error
 
-    def _setup(self, path: Path | None, config: RunConfig, meta: dict[str, Any]) -> None:
+    def _setup(self, path: Path | None, config: RunConfig, meta: dict[str, Any], specs: Iterable[ArraySpec] = ()) -> None:
         self.path, self.config, self.meta = path, config, meta
         self._lock: WriterLock | None = None
         self._closed = False
-        self._specs: dict[str, ArraySpec] = {}
-        self._buffers: dict[str, np.ndarray] = {}
-        self._capacity = 2 * COMMIT_STEPS
-        self._first = self._count = 0  # rows first ... first + count are in the buffers
+        self._table = Table(config, specs)
+        self._first = self._count = 0  # rows first ... first + count are in the table
         self._committed = 0
         self._steps: list[int] = []  # the step of every row, committed or not
         self._now = -1  # the step of the last frame taken
@@ -94,8 +91,6 @@ class Recorder:
         self._stored = config  # as committed
         self._since = 0  # frames since the last commit, or the last attempt at one
         self._last_commit = self._last_append = time.monotonic()
-        for name in COORDINATES:
-            self._add(name, 0.0)
 
     @classmethod
     def reopen(cls, path: str | os.PathLike[str]) -> Recorder:
@@ -113,16 +108,13 @@ class Recorder:
         except OSError as error:
             raise disk_error(root, error, 0) from error
         attributes, specs = read_document(root)
-        own = ("schema_version", "rows", "closed", "config", "config_hash", "events")
-        meta = {key: value for key, value in attributes.items() if key not in own}
+        meta = {key: value for key, value in attributes.items() if key not in OWN}
         config = RunConfig.from_dict(attributes["config"])
         meta["resumed"] = [*meta.get("resumed", []), {"rows": attributes["rows"], **environment(config)}]
-        self._setup(root, config, meta)
+        self._setup(root, config, meta, specs)
         self._lock = lock
-        self._specs |= {spec.path: spec for spec in specs}
-        self._buffers = {path: spec.blank(self._capacity) for path, spec in self._specs.items() if _source(path) == path}
         self._committed = self._first = attributes["rows"]
-        self._steps = self._specs["step"].read(root, self._committed)[0].tolist()
+        self._steps = self._table.specs["step"].read(root, self._committed)[0].tolist()
         self._now = self._steps[-1] if self._steps else -1
         self._events = events_from_json(attributes["events"])
         self._seen = set(self._events)
@@ -138,7 +130,7 @@ class Recorder:
         """The committed steps as a `Run`, without a copy of what is on disk."""
         if self.path is not None:
             return Run.open(self.path)
-        arrays = {path: (spec, self._buffers[_source(path)][: self._committed].copy()) for path, spec in self._specs.items()}
+        arrays = {spec.path: (spec, rows.copy()) for spec, rows in self._table.columns(self._committed)}
         return Run.from_arrays(self._attributes(self._committed, self._events, self._stored, closed=self._closed), arrays)
 
     def append(self, frame: Frame) -> None:
@@ -165,58 +157,15 @@ class Recorder:
             row = bisect_left(self._steps, frame.step)
             if self._steps[row] != frame.step:
                 return  # between two stored steps
-        if not self._first <= row <= self._first + self._count:  # the buffers hold one contiguous range
+        if not self._first <= row <= self._first + self._count:  # the table holds one contiguous range
             self._now = frame.step - 1
             self.commit()
             self._first = row
         at = row - self._first
-        if at == self._capacity:
-            self._grow()
-        elif at < self._count:
-            for path, buffer in self._buffers.items():
-                buffer[at] = self._specs[path].fill
-        self._fill(at, frame)
+        self._table.put(at, frame)
         self._count = max(self._count, at + 1)
         if row == len(self._steps):
             self._steps.append(frame.step)
-
-    def _fill(self, at: int, frame: Frame) -> None:
-        buffers = self._buffers
-        buffers["step"][at], buffers["wall_time"][at], buffers["gradients"][at] = frame.step, frame.wall_time, frame.gradients
-        for flow, status in (dict.fromkeys(frame.flows, "running") | frame.status).items():
-            self._buffer(f"{flow}/status", 0)[at] = _STATUS_CODE[status]
-        for flow, distance in frame.distance.items():
-            self._buffer(f"{flow}/distance", 0.0)[at] = distance
-        for flow, series in frame.flows.items():
-            for name, value in series.items():
-                buffer = self._buffer(f"{flow}/{name}", value)
-                if buffer.ndim == 1:
-                    buffer[at] = value
-                else:
-                    self._pad(f"{flow}/{name}", buffer[at], np.asarray(value))
-
-    def _pad(self, path: str, target: np.ndarray, value: np.ndarray) -> None:
-        if len(value) > len(target):
-            raise StoreError(f"`{path}` holds {len(target)} values a step in this run, got {len(value)}: record it as a new run.")
-        target[: len(value)] = value
-
-    def _buffer(self, path: str, value: Any) -> np.ndarray:
-        buffer = self._buffers.get(path)
-        return self._add(path, value) if buffer is None else buffer
-
-    def _add(self, path: str, value: Any) -> np.ndarray:
-        spec = specification(path, value, self.config)
-        self._specs[path] = spec
-        self._buffers[path] = spec.blank(self._capacity)
-        group = path.rpartition("/")[0]
-        for name in ("step", "wall_time") if group else ():  # each group repeats them, so that it opens alone
-            self._specs.setdefault(f"{group}/{name}", specification(f"{group}/{name}", 0.0, self.config))
-        return self._buffers[path]
-
-    def _grow(self) -> None:
-        for path, buffer in self._buffers.items():
-            self._buffers[path] = np.concatenate([buffer, self._specs[path].blank(self._capacity)])
-        self._capacity *= 2
 
     def commit(self) -> None:
         """Write what was appended and make it count: after it every reader, and every resume, has these steps."""
@@ -227,17 +176,17 @@ class Recorder:
                 if self._lock is None:  # given back by a close that failed
                     self._lock = WriterLock(self.path)
                 if self._count:
-                    for path, spec in self._specs.items():
-                        spec.write(self.path, self._first, self._buffers[_source(path)][: self._count])
+                    for spec, block in self._table.columns(self._count):
+                        spec.write(self.path, self._first, block)
                 self._write_root(rows, events, config, closed=False)
             except OSError as error:
                 raise disk_error(self.path, error, self._committed) from error
         self._committed, self._stored, self._events = rows, config, events
         del self._steps[rows:]
-        keep = 0 if self.path is not None else rows  # in memory the buffers are the store
-        for path, buffer in self._buffers.items():
-            buffer[keep : self._count] = self._specs[path].fill
-        self._first, self._count = (min(self._first + self._count, rows), 0) if self.path is not None else (0, rows)
+        if self.path is None:  # the table is the store
+            self._count = rows
+        else:
+            self._first, self._count = min(self._first + self._count, rows), 0
 
     def _course(self) -> tuple[int, list[Event], RunConfig]:
         """Rows, events and configuration to commit: where old steps lie ahead, they stay as long as the run retraces them."""
@@ -251,7 +200,7 @@ class Recorder:
         return len(self._steps), self._events, self.config.replace(changes=[*past, *ahead])
 
     def checkpoint(self, simulation: Saves) -> None:
-        """Commit, then save the simulation into the store, from where a resume goes on; the last checkpoint stays until this one is whole."""
+        """Commit, then save the simulation in the store: a resume goes on from it. The last checkpoint stays until this one is whole."""
         self.config = simulation.config
         self.commit()
         if self.path is None:
@@ -303,33 +252,20 @@ class Recorder:
         self.close()
 
     def _attributes(self, rows: int, events: list[Event], config: RunConfig, *, closed: bool) -> dict[str, Any]:
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "rows": rows,
-            "closed": closed,
-            "config": config.to_dict(),
-            "config_hash": config.hash,
-            **self.meta,
-            "events": events_to_json(events),
-        }
+        own = (SCHEMA_VERSION, rows, closed, config.to_dict(), config.hash, events_to_json(events))
+        return self.meta | dict(zip(OWN, own, strict=True))
 
     def _write_root(self, rows: int, events: list[Event], config: RunConfig, *, closed: bool) -> None:
         assert self.path is not None
-        root = tree(self._specs.values(), rows, self._attributes(rows, events, config, closed=closed))[""]
+        root = tree(self._table.specs.values(), rows, self._attributes(rows, events, config, closed=closed))[""]
         replace_file(self.path / ROOT, dumps(root), sync=True)
 
     def _write_members(self) -> None:
         """Bring the documents of groups and arrays up to date, for Zarr readers that do not use the root's copy of them."""
         assert self.path is not None
-        for name, document in tree(self._specs.values(), self._committed, {}).items():
+        for name, document in tree(self._table.specs.values(), self._committed, {}).items():
             if name:
                 (self.path / name).mkdir(exist_ok=True)
                 replace_file(self.path / name / ROOT, dumps(document))
-        for spec in self._specs.values():
+        for spec in self._table.specs.values():
             spec.write_metadata(self.path, self._committed)
-
-
-def _source(path: str) -> str:
-    """The buffer that an array is written from: groups repeat the root's step and wall time."""
-    name = path.rpartition("/")[2]
-    return name if name in ("step", "wall_time") else path

@@ -163,7 +163,7 @@ class Run:
         for event in self.events:
             events[min(bisect_left(steps, event.step), self.rows - 1)].append(event)
         values = {path: self._read(path) for path in self._specs}
-        present = {path: ~np.isnan(array.reshape(self.rows, -1)).all(1) for path, array in values.items()}
+        present: dict[str, Any] = {path: ~np.isnan(array.reshape(self.rows, -1)).all(1) for path, array in values.items()}
         for row in range(self.rows)[slice(start, stop)]:
             status: dict[str, str] = {}
             distance: dict[str, float] = {}

@@ -96,5 +96,6 @@ def _variance(run: Run, flow: str, running: np.ndarray, sigma: float) -> list[di
             break
         mean = float(np.mean(predicted[present, mode]))
         smooth = float(np.mean(gaussian_smooth(np.where(present, measured[:, mode], np.nan), sigma)[present]))
-        table.append({"steps": int(present.sum()), "predicted": mean, "measured": smooth, "ratio": mean / smooth if smooth else float("nan")})
+        ratio = mean / smooth if smooth else float("nan")
+        table.append({"steps": int(present.sum()), "predicted": mean, "measured": smooth, "ratio": ratio})
     return table

@@ -120,7 +120,7 @@ def test_without_critical_modes_it_is_the_stable_flow() -> None:
 
 def test_old_sensitivity_changes_little() -> None:
     """β may be twenty substeps old (math.md 4, Cost): same path to 1e-3 of its length."""
-    valley, flow, state = edge_state(2)
+    _, flow, state = edge_state(2)
     young = old = state
     for _ in range(60):
         young = flow.step(replace(young, frame=young.frame[:, :0]))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cflows_core.linalg.lowrank import LowRank
 
-fixed = settings(derandomize=True, deadline=None, max_examples=200)
+fixed = settings(derandomize=True, deadline=None, max_examples=80)
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

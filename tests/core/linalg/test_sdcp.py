@@ -126,7 +126,11 @@ def test_one_mode_is_the_closed_form(alpha: float, beta: float) -> None:
 
 def test_nothing_is_above_the_edge() -> None:
     _, beta, _ = problem(4, 2, 2, seed=0)
-    for alpha in (torch.eye(4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64), torch.diag(torch.tensor([1.0, 0, 0, 2.0])).double()):
+    for alpha in (
+        torch.eye(4, dtype=torch.float64),
+        torch.zeros(4, 4, dtype=torch.float64),
+        torch.diag(torch.tensor([1.0, 0, 0, 2.0])).double(),
+    ):
         solution = solve_sdcp(alpha, beta)
         assert solution.status == "zero"
         assert solution.ok

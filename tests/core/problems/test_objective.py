@@ -96,7 +96,9 @@ def test_chunks_give_the_same(derivatives: str) -> None:
 def test_memory_stays_below_the_bound() -> None:
     """Peak bytes kept for the backward pass, counted by saved-tensor hooks, under two budgets."""
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.Tanh(), torch.nn.Linear(256, 256), torch.nn.Tanh(), torch.nn.Linear(256, 1))
+    module = torch.nn.Sequential(
+        torch.nn.Linear(8, 256), torch.nn.Tanh(), torch.nn.Linear(256, 256), torch.nn.Tanh(), torch.nn.Linear(256, 1)
+    )
     inputs, targets = torch.randn(2000, 8), torch.randn(2000, 1)
 
     def peak(max_memory: float) -> int:

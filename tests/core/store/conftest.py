@@ -57,8 +57,9 @@ def same_frames() -> Callable[[Frame, Frame], bool]:
             return False
         for flow, series in original.flows.items():
             for name, value in series.items():
-                expected = value if np.ndim(value) == 0 else np.append(value, np.full(np.size(recorded.flows[flow][name]) - np.size(value), np.nan))
-                if not np.array_equal(recorded.flows[flow][name], expected, equal_nan=True):
+                found = recorded.flows[flow][name]
+                expected = np.append(value, np.full(np.size(found) - np.size(value), np.nan))
+                if not np.array_equal(np.ravel(found), expected, equal_nan=True):
                     return False
         return True
 
