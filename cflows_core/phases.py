@@ -174,7 +174,7 @@ def _moving(rows: _Rows) -> Phase:
     labels = _labels(rows, at_edge, before)
     top, number = rows.eigs[:, 0], int(at_edge[-1])
     name, central = _steady(labels, rows), bool(np.isfinite(rows.rank[-1]))
-    rank = int(np.median(rows.rank[-rows.rows(15) :][np.isfinite(rows.rank[-rows.rows(15) :])])) if central else 0
+    rank = int(np.nanmedian(rows.rank[-rows.rows(15) :])) if central else 0
     cycle = rows.rows(CYCLE)
     calm = "nothing oscillates, and Σ is zero" if rows.rank[-1] == 0 else "nothing oscillates"
     now, high = top[-1], np.max(top[-cycle:])

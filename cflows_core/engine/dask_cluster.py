@@ -114,9 +114,13 @@ class DaskCluster:
     async def connect(cls, address: str, threads: int) -> DaskCluster:
         """Use the cluster whose scheduler is at `address`. Raises EngineError."""
         distributed = await _distributed()
+        client = None
         try:
-            client = await distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
+            client = distributed.Client(address, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
+            await client
         except (OSError, ValueError) as problem:
+            if client is not None:
+                await _close(client)
             raise EngineError(
                 f"No Dask scheduler answers at {address} ({_message(problem)}): start one with `dask scheduler`, or "
                 "compute on this machine."

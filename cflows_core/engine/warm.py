@@ -11,6 +11,7 @@ from typing import Any
 logger = logging.getLogger("cflows")
 
 _lock = threading.Lock()
+_ending = threading.Event()
 _seconds: float | None = None
 
 
@@ -34,7 +35,9 @@ def _rehearse() -> None:
     # a computer algebra system) and the projection all run once.
     tiny = {"width": 4, "depth": 1, "n_train": 30, "lr": 0.6, "warm_start": 2, "steps": 4, "n_eigs": 2, "device": "cpu"}
     for derivatives in ("differences", "exact"):
-        Simulation(RunConfig(**tiny, dtype="float64", derivatives=derivatives)).advance(steps=6)
+        for _ in Simulation(RunConfig(**tiny, dtype="float64", derivatives=derivatives)):
+            if _ending.is_set():
+                return
 
 
 def dask_setup(worker: Any) -> None:
@@ -45,7 +48,13 @@ def dask_setup(worker: Any) -> None:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_warm_up_quietly, name="cflows-warm-up", daemon=True).start()
+    # No daemon: a thread that is inside PyTorch when the interpreter ends would abort the process.
+    threading.Thread(target=_warm_up_quietly, name="cflows-warm-up").start()
+
+
+def dask_teardown(worker: Any) -> None:
+    """Dask calls this when the worker ends."""
+    _ending.set()
 
 
 def _warm_up_quietly() -> None:

@@ -156,15 +156,16 @@ def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
     k, kept = ritz.wanted, len(ritz.values)
     vectors = ritz.vectors
     norms = np.maximum(ritz.scale * ritz.errors[: k + 1], torch.finfo(vectors.dtype).tiny)
-    directions = ritz.residuals[:, : k + 1] / to_device(norms, vectors)
+    directions = ritz.residuals[:, : k + 1] * to_device(1.0 / norms, vectors)
     motion, steady = vectors[:, :0], False
     if old.directions.shape[1] > 0:
         overlap = old.vectors.T @ vectors  # [old, new]
         on_host = host(overlap)
         closest = on_host[np.abs(on_host).argmax(axis=0), np.arange(kept)]
-        sign = np.where(closest < 0, -1.0, 1.0)
-        vectors = vectors * to_device(sign, vectors)
-        motion = vectors[:, :k] - old.vectors @ (overlap[:, :k] * to_device(sign[:k], vectors))
+        if (closest < 0).any():
+            sign = to_device(np.where(closest < 0, -1.0, 1.0), vectors)
+            vectors, overlap = vectors * sign, overlap * sign
+        motion = torch.addmm(vectors[:, :k], old.vectors, overlap[:, :k], alpha=-1.0)
         if old.motion.shape == motion.shape:
             change = torch.stack([torch.linalg.vector_norm(motion - old.motion), torch.linalg.vector_norm(motion)])
             difference, size = host(change)

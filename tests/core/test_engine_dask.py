@@ -191,7 +191,7 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
             assert time.perf_counter() - killed < 5
             assert stored.error.startswith("The worker process of this run was lost at step ")
             assert f"every committed step is in {out}" in stored.error
-            assert "Reset starts it again" in resting.error
+            assert "Reset starts the run again" in resting.error
             assert not stored.running
             seen = len(stored.frames)
             assert seen >= 12

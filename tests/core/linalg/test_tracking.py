@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_even_a_jump_is_found_within_a_few_solves(seed: int) -> None:
     matrices = rising(lambda x: -0.5 if x < 0.5 else 2.5, steps=30, seed=seed)
     answers = follow(matrices, seed=seed, blind=14)
     found = [t for t, (pairs, _) in enumerate(answers) if float(pairs.values[0]) > 2.499]
-    assert found[0] <= 15 + 4
+    assert found[0] <= 15 + 8  # 2 to 6 solves after it in 40 trials
     assert found == list(range(found[0], 30))
 
 
@@ -140,7 +141,7 @@ def test_columns_keep_their_sign() -> None:
     stream = rotating(100, [2.1, 2.0, 1.7], (-0.5, 1.0), 0.02, 4)
     matrices = [next(stream) for _ in range(80)]
     answers = follow(matrices, n_max=3)
-    for (before, _), (after, _) in zip(answers[1:], answers[2:], strict=False):
+    for (before, _), (after, _) in pairwise(answers[1:]):
         overlap = before.vectors.T @ after.vectors
         closest = overlap.abs().argmax(0)
         assert (overlap[closest, torch.arange(overlap.shape[1])] > 0).all()
