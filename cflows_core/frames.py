@@ -89,6 +89,7 @@ SERIES: dict[str, Series] = _registry(
     Series("test_loss", (), "", "Loss on the test examples at the iterate.", (_D,)),
     Series("test_accuracy", (), "", "Share of test examples classified correctly at the iterate.", (_D,)),
     Series("half_difference", (), "weights", "Norm of half the difference of consecutive iterates, |w_t - w_{t+1}|/2.", (_D,)),
+    Series("path_length", (), "weights", "Length of the discrete midpoints' path since the flows started.", (_D,)),
     Series(
         "displacement",
         (),

@@ -52,7 +52,7 @@ def phase(history: Any, step: int | None = None, config: RunConfig | None = None
     """The phase of a run at `step` (default: its last row).
 
     history: a stored `Run`, a live `History`, anything that has a `history`, or a list of frames. config: its configuration where the
-    history carries none (default: plain gradient descent's). Takes under a millisecond, however long the history.
+    history carries none (default: plain gradient descent's). About a millisecond, however long the history.
     """
     run_config: RunConfig = getattr(history, "config", RunConfig()) if config is None else config
     history = getattr(history, "history", history)
@@ -175,9 +175,8 @@ def _moving(rows: _Rows) -> Phase:
     top, number = rows.eigs[:, 0], int(at_edge[-1])
     name, central = _steady(labels, rows), bool(np.isfinite(rows.rank[-1]))
     rank = int(np.nanmedian(rows.rank[-rows.rows(15) :])) if central else 0
-    cycle = rows.rows(CYCLE)
     calm = "nothing oscillates, and Σ is zero" if rows.rank[-1] == 0 else "nothing oscillates"
-    now, high = top[-1], np.max(top[-cycle:])
+    now = top[-1]
     if not np.isfinite(now):
         return Phase("below_edge", "The optimizer runs; its top eigenvalue is not known yet.")
     if name == "oscillation_growing":
@@ -185,6 +184,7 @@ def _moving(rows: _Rows) -> Phase:
         rest = "the oscillation along it grows with every step, hardly seen in the loss yet"
         return Phase(name, f"The top eigenvalue is {above} the edge: {rest}.")
     if name == "sharpness_falling":
+        high = np.nanmax(top[-rows.rows(CYCLE) :])
         rest = f"raises the loss and pushes the sharpness down, from {high:.0%} to {now:.0%} of the edge"
         return Phase(name, f"The oscillation has grown large: it {rest}.")
     if name in ("edge_one", "edge_several"):

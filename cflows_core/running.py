@@ -25,18 +25,19 @@ def run(
     weights: Tensor | None = None,
     progress: bool = True,
     overwrite: bool = False,
+    until: int | None = None,
     on_frame: Callable[[Frame], Any] | None = None,
 ) -> Run:
     """Run a configuration to its end and return it; stored at `out` (a new directory), or in memory.
 
-    objective, weights: a problem of your own. progress: show a bar. on_frame: called with every frame. Interrupted by the keyboard or an
-    error, everything
-    recorded is committed and checkpointed first, so that `resume` goes on. Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
+    objective, weights: a problem of your own. progress: show a bar. until: pause after this optimizer step. on_frame: called with every
+    frame. Paused, interrupted by the keyboard or by an error, everything recorded is committed and checkpointed first, so that `resume` goes on.
+    Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
     """
     _use_threads(config)
     simulation = Simulation(config, objective, weights)
     with Recorder(out, config, machine(simulation), overwrite=overwrite) as recorder:
-        _drive(simulation, recorder, progress, on_frame)
+        _drive(simulation, recorder, progress, on_frame, until)
     return recorder.run
 
 
@@ -52,6 +53,7 @@ def resume(
     stored = Run.open(path)
     _use_threads(stored.config)
     simulation = Simulation.load(stored.checkpoint_path, objective) if stored.checkpoint_path else Simulation(stored.config)
+    simulation.config = stored.config  # with the changes made after the checkpoint, which are to be replayed
     if steps:
         simulation.extend(steps)
     with Recorder.reopen(path) as recorder:
@@ -77,7 +79,13 @@ def _use_threads(config: RunConfig) -> None:
         torch.set_num_threads(config.threads)
 
 
-def _drive(simulation: Simulation, recorder: Recorder, progress: bool, on_frame: Callable[[Frame], Any] | None) -> None:
+def _drive(
+    simulation: Simulation,
+    recorder: Recorder,
+    progress: bool,
+    on_frame: Callable[[Frame], Any] | None,
+    until: int | None = None,
+) -> None:
     try:
         with _progress(simulation, progress) as advance:
             for frame in simulation:
@@ -87,6 +95,8 @@ def _drive(simulation: Simulation, recorder: Recorder, progress: bool, on_frame:
                 advance(frame)
                 if on_frame is not None:
                     on_frame(frame)
+                if until is not None and frame.step >= until:
+                    break
     finally:
         if recorder.path is not None:
             recorder.checkpoint(simulation)

@@ -11,6 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ class Simulation:
     def _start_flows(self) -> None:
         """Every flow but the discrete starts: from the initial weights, or from the centre of two iterates after a warm start (math.md
         9)."""
-        discrete = self.states["discrete"]
+        discrete = self.states["discrete"] = replace(self.states["discrete"], travelled=0.0)
         between = Start(discrete.centre, discrete.half_difference)
         first = Start(discrete.point, discrete.half_difference) if self.config.warm_start == 0 else between
         for name in self.config.flows:

@@ -49,7 +49,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         arguments.build().print_help()
         return 0
     if given.command == "run":
-        return _finish(running.start(arguments.config_of(given), given.out, given.quiet), given.quiet)
+        return _finish(running.start(arguments.config_of(given), given.out, given.quiet, given.until), given.quiet)
     if given.command == "resume":
         return _finish(running.resume(given.path, given.steps, given.quiet), given.quiet)
     if given.command == "presets":

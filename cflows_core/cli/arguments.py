@@ -56,6 +56,7 @@ def build() -> SentenceParser:
     )
     run.add_argument("--preset", metavar="NAME", help="start from this named configuration; other flags change it")
     run.add_argument("--out", metavar="PATH", help="store the run in this new Zarr directory, e.g. runs/first.zarr")
+    run.add_argument("--until", type=_number, metavar="STEP", help="pause after this optimizer step; `cflows resume` goes on")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_config_flags(run)
 

@@ -26,13 +26,13 @@ class _Stop(Exception):
     """Raised between two steps, where the simulation's state is whole."""
 
 
-def start(config: RunConfig, out: str | None, quiet: bool) -> Run:
-    """Run a configuration from its beginning. Raises CflowsError, Interrupted."""
+def start(config: RunConfig, out: str | None, quiet: bool, until: int | None = None) -> Run:
+    """Run a configuration from its beginning, to its end or `until` a step. Raises CflowsError, Interrupted."""
     from cflows_core.running import run
 
     path = _new_path(out)
     with _interruptible(path) as on_frame:
-        return run(config, path, progress=_bar_wanted(quiet), on_frame=on_frame)
+        return run(config, path, progress=_bar_wanted(quiet), on_frame=on_frame, until=until)
 
 
 def resume(path: str, steps: Any, quiet: bool) -> Run:

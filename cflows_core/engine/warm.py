@@ -27,17 +27,21 @@ def warm_up() -> float:
 
 
 def _rehearse() -> None:
+    import torch
+
     from cflows_core.config import RunConfig
+    from cflows_core.problems.objective import Objective
     from cflows_core.simulation import Simulation
     from cflows_core.store import Recorder, Run  # noqa: F401 (loaded, which is all that is wanted)
 
-    # Beyond the edge from the first step on, so that the eigensolver, both kinds of derivatives (the exact ones import
-    # a computer algebra system) and the projection all run once.
-    tiny = {"width": 4, "depth": 1, "n_train": 30, "lr": 0.6, "warm_start": 2, "steps": 4, "n_eigs": 2, "device": "cpu"}
-    for derivatives in ("differences", "exact"):
-        for _ in Simulation(RunConfig(**tiny, dtype="float64", derivatives=derivatives)):
-            if _ending.is_set():
-                return
+    # At the edge when the flows start, so that eigensolver, third derivatives and projection all run once.
+    tiny = RunConfig(width=4, depth=1, n_train=30, lr=0.12, warm_start=2, steps=3, n_eigs=2, device="cpu")
+    for _ in Simulation(tiny):
+        if _ending.is_set():
+            return
+    # Exact derivatives import a computer algebra system when they are first taken.
+    objective = Objective.from_function(lambda w: (w**3).sum(), 2)
+    objective.third(torch.ones(2, dtype=objective.dtype), torch.eye(2, dtype=objective.dtype))
 
 
 def dask_setup(worker: Any) -> None:

@@ -15,6 +15,8 @@ from cflows_core.optimizers import State
 
 # The loss may rise so many times over its largest start value before the run counts as diverged.
 DIVERGED = 1e6
+# Below this share of the threshold the edge is left, and the next arrival fixes another reference mode.
+LEFT = 0.9
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class DiscreteState:
 
     gradient: ∇L at the point. values: tracked eigenvalues of P⁻¹H at the midpoint; modes: their P-orthonormal eigenvectors [p, k].
     loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss
-    beyond which the run has diverged.
+    beyond which the run has diverged. travelled: length of the midpoints' path since the flows started.
     """
 
     before: State
@@ -37,6 +39,7 @@ class DiscreteState:
     modes: Tensor
     loss_midpoint: float
     reference: Tensor
+    travelled: float = 0.0
     stopped: str = ""
 
     @property
@@ -80,7 +83,9 @@ class Discrete(Flow[DiscreteState]):
     def step(self, state: DiscreteState) -> DiscreteState:
         loss, gradient = self.objective.loss_and_grad(state.after.w)
         after = self.optimizer.step(state.after, gradient)
+        midpoint = state.midpoint.w
         state = replace(state, before=state.point, point=state.after, after=after, loss=loss, gradient=gradient)
+        state = replace(state, travelled=state.travelled + float((state.midpoint.w - midpoint).norm()))
         if not math.isfinite(loss) or loss > state.ceiling or not bool(torch.isfinite(after.w).all()):
             reason = (
                 f"The optimizer diverged: its loss rose to {loss:.3g}; lower the learning rate, now {self.optimizer.lr:g}, and start again."
@@ -92,7 +97,10 @@ class Discrete(Flow[DiscreteState]):
         loss, gradient = self.objective.loss_and_grad(state.midpoint.w)
         values, modes, eigen = self.eigenpairs(state.midpoint, gradient, state.eigen)
         reference = state.reference
-        if reference.numel() == 0 and len(values) and float(values[0]) >= self.optimizer.threshold:
+        ratio = float(values[0]) / self.optimizer.threshold
+        if ratio < LEFT:
+            reference = reference[:0]
+        elif not len(reference) and ratio >= 1:
             reference = modes[:, 0] / modes[:, 0].norm()
         return replace(state, eigen=eigen, values=values, modes=modes, loss_midpoint=loss, reference=reference)
 
@@ -101,6 +109,7 @@ class Discrete(Flow[DiscreteState]):
         values: dict[str, Value] = {
             "loss": state.loss,
             "grad_norm_sq": float(state.gradient @ state.gradient),
+            "path_length": state.travelled,
             "half_difference": float(state.half_difference.norm()),
         }
         if state.stopped:

@@ -25,8 +25,8 @@ from cflows_core.frames import Event, Frame
 from cflows_core.simulation import Simulation
 from cflows_core.store import Recorder, Run
 
-# Small, and beyond the edge at once, so that every flow has something to do.
-SMALL = RunConfig(width=4, depth=1, n_train=30, lr=0.35, warm_start=3, steps=12, n_eigs=2, threads=1)
+# Small, and at the edge when the flows start, so that each has something to do.
+SMALL = RunConfig(width=4, depth=1, n_train=30, lr=0.12, warm_start=2, steps=8, n_eigs=2, threads=1)
 
 
 class StandIn:

@@ -27,8 +27,8 @@ from cflows_core.errors import ConfigError, DataError, EngineError
 from cflows_core.simulation import Simulation
 from cflows_core.store import Run
 
-# Small, and at the edge at once, so that every flow has something to do.
-SMALL = RunConfig(width=4, depth=1, n_train=30, lr=0.35, warm_start=3, steps=12, n_eigs=2, threads=1)
+# Small, and at the edge when the flows start, so that each has something to do.
+SMALL = RunConfig(width=4, depth=1, n_train=30, lr=0.12, warm_start=2, steps=8, n_eigs=2, threads=1)
 LONG = SMALL.replace(steps=100_000, checkpoint_every=5)
 
 
@@ -175,7 +175,7 @@ def test_ctrl_c_is_left_to_the_application(loop: Loop, engine: Engine) -> None:
 def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
     """`kill -9` in the middle: a sentence within seconds, the history stays, and a stored run goes on in a new worker."""
     out = tmp_path / "run.zarr"
-    whole = [frame.flows["discrete"]["loss"] for frame in Simulation(LONG).advance(steps=40)]
+    whole = [frame.flows["discrete"]["loss"] for frame in Simulation(LONG).advance(steps=30)]
 
     async def scenario() -> None:
         async with await Engine.local() as engine:
@@ -203,17 +203,17 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
                     await call
 
             committed = Run.open(out)
-            assert committed.series("discrete", "loss").tolist()[:40] == whole[: len(committed)]
+            assert committed.series("discrete", "loss").tolist()[:30] == whole[: len(committed)]
             again = await engine.resume(out)
             assert len(again.frames) % 5 == 1  # a checkpoint every five steps
-            await again.step(40 - len(again.frames))
+            await again.step(30 - len(again.frames))
             assert again.history.series("discrete", "loss").tolist() == whole
             fresh = await resting.reset()
             await fresh.step(4)
             assert fresh.history.series("discrete", "loss").tolist() == whole[:4]
             await stored.close()  # of no effect on the store, which `again` writes now
             await again.close()
-        assert Run.open(out).series("discrete", "loss").tolist()[:40] == whole
+        assert Run.open(out).series("discrete", "loss").tolist()[:30] == whole
 
     loop.do(scenario())
 

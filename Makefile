@@ -1,0 +1,59 @@
+# make help            says what there is
+# PYTHON=python3.12    chooses the Python that .venv is made from
+PYTHON ?= python3
+PYTEST_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -c constraints.txt
+
+# A stamp for each set of extras: newer than both files, or made again.
+APP := $(VENV)/.cflows-app
+DEV := $(VENV)/.cflows-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help env app test test-slow lint bench clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+env: $(DEV)  ## Make .venv with everything: the dashboard and the developers' tools
+	@echo "Ready: $(BIN)/cflows --help"
+
+app: $(APP)  ## Open the dashboard (makes .venv the first time)
+	$(BIN)/cflows app --show
+
+test: $(DEV)  ## The tests, without the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(DEV)  ## The slow tests: the wheel in an empty environment, the long runs
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+
+lint: $(DEV)  ## ruff and pyright
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m pyright
+
+bench: $(DEV)  ## Run the benchmarks (each prints a table)
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "$$script"; $(BIN)/python "$$script"; done
+
+clean:  ## Remove .venv and what the tools leave behind (never your runs)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  found="$$( ( $(PYTHON) --version ) 2>/dev/null || echo not installed )"; \
+	  echo "cflows needs Python 3.11 or newer, and $(PYTHON) is $$found: install one and name it, as in make PYTHON=python3.12." >&2; exit 1; }
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(APP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cflows and its dashboard into $(VENV) (a few minutes the first time)"
+	@$(PIP) -e '.[app]'
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cflows, its dashboard and the developers' tools into $(VENV) (a few minutes the first time)"
+	@$(PIP) -e '.[dev,notebooks]'
+	@mkdir -p $(VENV)/typings && ln -sfn ../../app $(VENV)/typings/cflows_app
+	@touch $(APP) $@

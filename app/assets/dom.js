@@ -1,0 +1,34 @@
+// Shared by all components: put in front of each script.
+function h(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "line", "rect"].includes(tag)
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag)
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value)
+    else if (value === true) element.setAttribute(name, "")
+    else if (value !== false && value != null) element.setAttribute(name, value)
+  }
+  element.append(...children.flat().filter((child) => child != null))
+  return element
+}
+
+// A sample of a curve's stroke, for legends.
+function swatch(color, dash, width = 2) {
+  const stroke = `stroke: var(--${color}); stroke-width: ${width}; stroke-dasharray: ${dash.join(" ") || "none"}`
+  return h("svg", {class: "swatch", viewBox: "0 0 18 8", width: 18, height: 8, "aria-hidden": "true"}, h("line", {x1: 0, x2: 18, y1: 4, y2: 4, style: stroke}))
+}
+
+// A row of choices of which one holds: radio buttons that look like one control.
+function segmented(name, label, choices, choose) {
+  const inputs = new Map()
+  const parts = choices.map(([value, text]) => {
+    const input = h("input", {type: "radio", name, value: String(value), onchange: () => choose(value)})
+    inputs.set(value, input)
+    return h("label", {}, input, h("span", {}, text))
+  })
+  const element = h("div", {class: "segmented", role: "radiogroup", "aria-label": label}, parts)
+  return {element, set: (value) => { const input = inputs.get(value); if (input) input.checked = true }}
+}
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text
+}

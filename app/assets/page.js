@@ -1,0 +1,63 @@
+// Theme and drawer. Axes read CSS variables by themselves; curves are coloured here, by the variable that their tag names.
+(function () {
+  const root = document.documentElement
+  const dark = window.matchMedia("(prefers-color-scheme: dark)")
+  const chosen = () => root.dataset.theme ?? (dark.matches ? "dark" : "light")
+
+  function remember() {
+    // A cookie, so that the server draws the next page in these colours from the start.
+    document.cookie = `cflows-theme=${chosen()}; path=/; max-age=31536000; samesite=lax`
+  }
+
+  function color() {
+    const style = getComputedStyle(root)
+    for (const document of window.Bokeh?.documents ?? []) {
+      for (const model of document.all_models ?? document._all_models.values()) {
+        const tag = (model.tags ?? []).find((tag) => String(tag).startsWith("color:"))
+        if (tag) paint(model.glyph ?? model, style.getPropertyValue(`--${tag.slice(6)}`).trim())
+      }
+    }
+    window.dispatchEvent(new Event("resize"))
+  }
+
+  function paint(model, value) {
+    const fresh = {}
+    for (const name of ["line_color", "fill_color", "text_color"]) {
+      if (model.properties[name] != null) fresh[name] = model.type === "Span" ? value : {value}
+    }
+    model.setv(fresh, {sync: false})
+  }
+
+  function turn(theme) {
+    if (theme) {
+      root.dataset.theme = theme
+      try { localStorage.setItem("cflows-theme", theme) } catch { /* private window: the choice lasts as long as the page */ }
+    }
+    remember()
+    color()
+  }
+
+  document.getElementById("theme").addEventListener("click", () => turn(chosen() === "dark" ? "light" : "dark"))
+  dark.addEventListener("change", () => turn())
+
+  const app = document.querySelector(".app")
+  const menu = document.getElementById("menu")
+  function drawer(open) {
+    app.classList.toggle("open", open)
+    menu.setAttribute("aria-expanded", String(open))
+    if (!open) menu.focus()
+  }
+  menu.addEventListener("click", () => drawer(!app.classList.contains("open")))
+  document.querySelector(".veil").addEventListener("click", () => drawer(false))
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && app.classList.contains("open")) drawer(false) })
+
+  remember()
+  const server = document.body.dataset.theme
+  const waiting = setInterval(() => {
+    const ready = window.Bokeh?.documents?.length && window.Bokeh.documents[0].is_idle
+    if (!ready) return
+    clearInterval(waiting)
+    root.dataset.ready = "true"
+    if (server !== chosen()) color()
+  }, 30)
+})()

@@ -1,0 +1,61 @@
+// Run, Pause, Step, Reset, speed, and where the run is.
+const ICONS = {
+  run: "M4 2.5v11l9-5.5z",
+  pause: "M4 2.5h3v11H4zM9 2.5h3v11H9z",
+  step: "M3 2.5v11l7-5.5zM11 2.5h2.5v11H11z",
+  reset: "M8 2.5a5.5 5.5 0 1 0 5.3 4h-1.6A4 4 0 1 1 8 4v2.4l3.6-3.2L8 0z",
+}
+const SPEEDS = [1, 2, 5, 10, 20, 50, 100, null]
+
+export function render({model}) {
+  const buttons = {}
+  const actions = [
+    ["run", "Run", "Run, or continue what is shown"],
+    ["pause", "Pause", "Pause after the steps being computed"],
+    ["step", "Step", "Make exactly one step"],
+    ["reset", "Reset", "Begin again from the same initial weights"],
+  ]
+  for (const [name, label, help] of actions) {
+    const icon = h("svg", {viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true"}, h("path", {d: ICONS[name]}))
+    buttons[name] = h("button", {type: "button", class: `action ${name}`, title: help, onclick: () => model.send_msg({action: name})}, icon, label)
+  }
+
+  const shownSpeed = h("output", {for: "speed"})
+  const speed = h("input", {
+    type: "range", id: "speed", min: 0, max: SPEEDS.length - 1, step: 1, title: "The most steps a second",
+    oninput: () => sayLimit(SPEEDS[speed.value]),
+    onchange: () => model.send_msg({speed: SPEEDS[speed.value]}),
+  })
+  function sayLimit(limit) {
+    setText(shownSpeed, limit == null ? "max" : `${limit}/s`)
+    speed.setAttribute("aria-valuetext", limit == null ? "as fast as possible" : `${limit} steps a second`)
+  }
+
+  const step = h("span", {class: "number"})
+  const rate = h("span", {class: "number"})
+
+  function draw() {
+    const {status = "new", label = "", step: at = null, rate: measured = 0, limit = null, busy = false} = model.state
+    const running = status === "running"
+    const waits = busy || status === "starting"
+    buttons.run.disabled = running || waits
+    buttons.pause.disabled = !running
+    buttons.step.disabled = waits
+    buttons.reset.disabled = waits
+    buttons.run.classList.toggle("primary", !running)
+    buttons.pause.classList.toggle("primary", running)
+    if (speed.getRootNode().activeElement !== speed) {
+      speed.value = SPEEDS.indexOf(limit)
+      sayLimit(limit)
+    }
+    setText(step, at == null ? "–" : at.toLocaleString("en"))
+    setText(rate, running ? `${measured < 10 ? measured.toFixed(1) : Math.round(measured)} steps/s` : label)
+  }
+
+  model.on("state", draw)
+  draw()
+  return h("div", {class: "deck"},
+    h("div", {class: "actions", role: "group", "aria-label": "Run"}, Object.values(buttons)),
+    h("div", {class: "speed"}, h("label", {for: "speed"}, "Speed"), speed, shownSpeed),
+    h("div", {class: "counter"}, h("span", {class: "what"}, "step "), step, h("span", {class: "sep"}, " · "), rate))
+}

@@ -1,0 +1,21 @@
+// What holds for all panels: how much is smoothed, how many steps are shown, and a way back to the newest.
+export function render({model}) {
+  const smoothing = h("input", {
+    type: "number", id: "smoothing", min: 0, max: 100, step: 5, title: "Width (standard deviation) of the Gaussian average, in steps",
+    onchange: () => model.send_msg({smoothing: smoothing.value}),
+  })
+  const shown = segmented("span", "Steps shown", model.state.spans, (value) => model.send_msg({span: value}))
+  const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
+
+  function draw() {
+    const {smoothing: width = 0, span, following = true} = model.state
+    if (smoothing.getRootNode().activeElement !== smoothing) smoothing.value = width
+    shown.set(span)
+    follow.hidden = following
+  }
+
+  model.on("state", draw)
+  draw()
+  return h("div", {class: "tools"},
+    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, follow)
+}

@@ -1,0 +1,71 @@
+"""The page's own components: native controls in their shadow roots, each a small script in `assets/`, with state in and messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+import param
+
+ASSETS = Path(__file__).parent / "assets"
+_STYLE = (ASSETS / "controls.css").read_text(encoding="utf-8")
+
+
+def _script(name: str) -> str:
+    """A component's script behind the helpers that all share."""
+    return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", name))
+
+
+class Component(pn.custom.JSComponent):
+    """`state` is what the script draws, replaced as a whole; `answer` is called with every message that it sends, a dictionary."""
+
+    state = param.Dict(default={}, doc="What is drawn.")
+
+    __abstract = True
+    _stylesheets = [_STYLE]  # noqa: RUF012 (the name is Panel's)
+
+    def __init__(self, answer: Callable[[dict[str, Any]], None], **params: Any):
+        self._answer = answer
+        super().__init__(sizing_mode="stretch_width", margin=0, **params)
+
+    def _handle_msg(self, data: Any) -> None:
+        self._answer(data)
+
+    def show(self, **state: Any) -> None:
+        """Draw `state` if it differs from what is drawn."""
+        if state != self.state:
+            self.state = state
+
+
+class Form(Component):
+    """The sidebar: preset, problem, optimizer, step size, flows, run. Sends {"edit": field, "value": v}, {"preset": name}, {"flows": [...]}."""
+
+    spec = param.Dict(default={}, doc="The controls (form.py).")
+
+    _esm = _script("form.js")
+
+
+class Transport(Component):
+    """Run, Pause, Step, Reset, speed, and the step counter. Sends {"action": name} and {"speed": steps a second or null}."""
+
+    _esm = _script("transport.js")
+
+
+class Status(Component):
+    """The sentence on the present phase, notes, and what went wrong; read aloud by screen readers. Sends {"dismiss": true}."""
+
+    _esm = _script("status.js")
+
+
+class Legend(Component):
+    """A panel's legend, choices and note. Sends {"toggle": entry} and {"choose": option, "value": value}."""
+
+    _esm = _script("legend.js")
+
+
+class ViewBar(Component):
+    """What holds for all panels: smoothing, steps shown, follow. Sends {"smoothing": steps}, {"span": name}, {"follow": true}."""
+
+    _esm = _script("viewbar.js")

@@ -1,0 +1,158 @@
+"""*Explore*: one optimizer beside its flows, live. Wires a session to the controls and the panels; one periodic callback draws all news."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from bokeh.plotting import figure
+
+from cflows_app import texts
+from cflows_app.components import Component, Form, Legend, Status, Transport, ViewBar
+from cflows_app.form import specification
+from cflows_app.session import Session
+from cflows_app.streaming import Reading, Table
+from cflows_app.theme import DARK, LIGHT
+from cflows_app.views import VIEWS
+from cflows_app.views.axis import SPANS, StepAxis
+from cflows_app.views.base import View
+from cflows_app.views.canvas import Canvas
+
+SMOOTHING = 20.0  # steps
+WIDEST = 100.0
+PHASE_SECONDS = 0.4  # between looks for a new phase
+SAY_SECONDS = 10.0  # between steps told to screen readers
+
+
+class ExplorePage:
+    """The page's parts, and what brings them up to date."""
+
+    def __init__(self, session: Session):
+        self.session = session
+        self.canvas = Canvas(Table(SMOOTHING), LIGHT)
+        self.views: list[View] = [view(self.canvas) for view in VIEWS]
+        self.axis = StepAxis(self.canvas, self.views)
+        self.form = Form(self._on_form, spec=specification())
+        self.transport = Transport(self._on_transport)
+        self.status = Status(self._on_status)
+        self.viewbar = ViewBar(self._on_viewbar)
+        self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
+        self._stale = True  # something other than the history asks for drawing
+        self._sentence, self._sentence_at = "", 0.0
+        self._told, self._told_at = None, 0.0
+        self.tick()
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Name in the page's template -> the component that stands there."""
+        legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
+        return {"form": self.form, "transport": self.transport, "status": self.status, "viewbar": self.viewbar, **legends}
+
+    @property
+    def figures(self) -> dict[str, figure]:
+        """Name in the page's template -> the figure that stands there."""
+        return {f"{view.key}_plot": view.figure for view in self.views}
+
+    def paint(self, theme: str) -> None:
+        """Give everything the colours of a theme, before the page is sent; in the page `page.js` does it."""
+        palette = DARK if theme == "dark" else LIGHT
+        if palette is not self.canvas.palette:
+            self.canvas.paint(palette, [view.figure for view in self.views])
+
+    def tick(self) -> None:
+        """Draw what is new; cheap when nothing is."""
+        session = self.session
+        history = session.history
+        for view in self.views:
+            if view.flows != tuple(session.shown):
+                view.show(session.shown)
+                self._stale = True
+        options = {f"{view.key}.unit": view.choices["unit"] for view in self.views if "unit" in view.choices}
+        reading = Reading(history, session.run_config, options)
+        self.axis.update(history, session.run_config.warm_start)
+        if self.canvas.table.update(reading, self.axis.window) or self._stale:
+            for view in self.views:
+                view.refresh(reading, self.axis.follows(view))
+                self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, note=view.note(reading))
+            self._mark(session)
+            self._stale = False
+        self._show_controls(session)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _mark(self, session: Session) -> None:
+        marks = texts.changes_to_mark(session.run_config, self.canvas.steps.end - self.canvas.steps.start)
+        if marks != self.canvas.marks.data:
+            self.canvas.marks.data = marks
+
+    def _show_controls(self, session: Session) -> None:
+        runner, history = session.runner, session.history
+        now = time.monotonic()
+        if now - self._sentence_at > PHASE_SECONDS or not session.status == "running":
+            self._sentence, self._sentence_at = texts.sentence(session), now
+        step = int(history.steps[-1]) if len(history) else None
+        if now - self._told_at > SAY_SECONDS:
+            self._told, self._told_at = step, now
+        rate = 0.0 if runner is None else runner.steps_per_second
+        self.transport.show(
+            status=session.status, label=texts.STATUSES[session.status], step=step, rate=round(rate, 1), limit=session.speed, busy=session.busy
+        )
+        self.status.show(
+            status=texts.STATUSES[session.status], sentence=self._sentence, notes=session.notes, problem=session.sentence, step=self._told
+        )
+        self.viewbar.show(
+            smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following
+        )
+        self.form.show(
+            values=texts.values_shown(session),
+            errors=session.errors,
+            preset=session.preset,
+            flows=list(session.shown),
+            hint=texts.step_size_hint(session.config),
+            changes=texts.changes_recorded(session.run_config),
+        )
+
+    def _on_form(self, message: dict[str, Any]) -> None:
+        if "edit" in message:
+            self.session.edit(str(message["edit"]), message.get("value"))
+        elif "preset" in message:
+            self.session.choose(str(message["preset"]))
+            self.axis.follow()
+        elif "flows" in message:
+            self.session.show([str(flow) for flow in message["flows"]])
+        self._stale = True
+
+    def _on_transport(self, message: dict[str, Any]) -> None:
+        session = self.session
+        actions = {"run": session.run, "pause": session.pause, "step": session.step, "reset": session.reset}
+        if message.get("action") in actions:
+            session.do(actions[message["action"]])
+        elif "speed" in message:
+            session.limit(message["speed"])
+
+    def _on_status(self, _: dict[str, Any]) -> None:
+        self.session.dismiss()
+
+    def _on_viewbar(self, message: dict[str, Any]) -> None:
+        if "smoothing" in message:
+            self.canvas.table.sigma = _width(message["smoothing"], self.canvas.table.sigma)
+        elif message.get("span") in SPANS:
+            self.axis.span = message["span"]
+            self.axis.follow()
+        elif "follow" in message:
+            self.axis.follow()
+        self._stale = True
+
+    def _on_legend(self, view: View, message: dict[str, Any]) -> None:
+        if "toggle" in message:
+            view.toggle(str(message["toggle"]))
+        elif message.get("value") in view.options.get(str(message.get("choose")), {}):
+            view.choose(message["choose"], message["value"])
+        view.fit_again()
+        self._stale = True
+
+
+def _width(text: Any, former: float) -> float:
+    try:
+        return min(max(float(text), 0.0), WIDEST)
+    except (TypeError, ValueError):
+        return former

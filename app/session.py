@@ -1,0 +1,285 @@
+"""One visitor's state: the configuration being edited, the run being watched, what is shown of it. No widgets.
+
+Actions are coroutines that change this state and nothing else; the page's one periodic callback reads it and draws. So no callback ever waits for
+a computation, and only one place writes to the document.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import param
+
+from cflows_app.stored import Stored, stored_run
+from cflows_core.config import FLOW_NAMES, RunConfig
+from cflows_core.engine import Engine, Runner
+from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.frames import STATUSES
+from cflows_core.history import History
+from cflows_core.presets import PRESETS
+
+logger = logging.getLogger("cflows")
+
+CUSTOM = "custom"
+
+
+class Session(param.Parameterized):
+    """State of one visitor.
+
+    engine: an awaitable of the engine, so that a page may open while workers start. Release the session when the visitor leaves.
+    """
+
+    preset = param.String(doc="Name of the preset that the configuration began as, or `custom`.")
+    config = param.ClassSelector(class_=RunConfig, doc="The configuration in the controls: what Run, or a new run, computes.")
+    errors = param.Dict(default={}, doc="Field -> sentence on why the value in its control was not taken.")
+    error = param.String(doc="Sentence on what went wrong with the run or an action, or nothing.")
+    busy = param.Boolean(doc="An action is being carried out.")
+    shown = param.List(default=list(FLOW_NAMES), doc="The flows whose curves are drawn.")
+    speed = param.Number(default=None, allow_None=True, doc="Most steps a second, None: as fast as possible.")
+
+    def __init__(self, engine: Callable[[], Awaitable[Engine]], preset: str = ""):
+        name = preset or next(iter(PRESETS))
+        super().__init__(preset=name, config=PRESETS[name].config)
+        self._engine = engine
+        self._turn = asyncio.Lock()  # one action at a time
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._nothing = History()
+        self.runner: Runner | None = None
+        self.stored: Stored | None = None
+        self._take(name)
+
+    # -- reading ------------------------------------------------------------------------------------------------------------------
+    @property
+    def history(self) -> History:
+        """What is to be drawn."""
+        if self.runner is not None:
+            return self.runner.history
+        return self._nothing if self.stored is None else self.stored.history
+
+    @property
+    def run_config(self) -> RunConfig:
+        """The configuration of what is drawn, with its changes."""
+        if self.runner is not None:
+            return self.runner.config
+        return self.config if self.stored is None else self.stored.config
+
+    @property
+    def status(self) -> str:
+        """new, stored, starting, running, paused, finished or failed."""
+        if self.runner is None:
+            return "starting" if self.busy else "new" if self.stored is None else "stored"
+        if self.runner.error:
+            return "failed"
+        if self.runner.running:
+            return "running"
+        return "finished" if self.runner.finished else "paused"
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong with the run or the last action, or nothing."""
+        return self.error or (self.runner.error if self.runner is not None else "")
+
+    @property
+    def notes(self) -> list[str]:
+        """What a viewer must know of flows that do not simply run: one sentence each."""
+        history, sentences = self.history, []
+        for flow in self.run_config.flows:
+            status = STATUSES[history.status(flow)[-1]] if len(history) else STATUSES[0]
+            if status in ("settling", "stopped"):
+                kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
+                told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
+                sentences.append(told[-1] if told else f"The {flow} flow is {status}.")
+        absent = [flow for flow in self.shown if flow not in self.run_config.flows]
+        if absent and len(history):
+            sentences.append(f"This run was started without the {' and the '.join(absent)} flow: Reset starts it again with what is ticked.")
+        return sentences
+
+    # -- actions ------------------------------------------------------------------------------------------------------------------
+    def do(self, action: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> asyncio.Task[None]:
+        """Carry an action out in the background, one at a time; what goes wrong becomes `error`."""
+        task = asyncio.ensure_future(self._guarded(action, args, kwargs))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def run(self) -> None:
+        """Start the configuration, or continue what is shown; a finished run goes on for as many steps again."""
+        runner = await self._runner()
+        if runner.viewers > 1 and not runner.running:
+            runner = await self._own()  # another viewer has paused it, and it should stay so for them
+        await self._apply_live(runner)
+        if runner.finished:
+            await runner.extend(self.config.steps)
+        runner.run()
+
+    async def pause(self) -> None:
+        """Stop after the steps being computed; others who watch the same run are not stopped."""
+        if self.runner is not None:
+            (await self._own()).pause()
+
+    async def step(self) -> None:
+        """Pause if running, and make exactly one step."""
+        await self._runner()
+        runner = await self._own()
+        await runner.paused()
+        await self._apply_live(runner)
+        if runner.finished:
+            await runner.extend(1)
+        await runner.step()
+
+    async def reset(self) -> None:
+        """Begin again, paused, with the same initial weights, without what was changed while running, with the flows that are ticked."""
+        self._renew(self.run_config.replace(changes=(), flows=self.shown), None)
+        await self._runner(share=False)
+
+    async def fork(self) -> None:
+        """Go on with an independent copy of the run; whoever else watches the former keeps it."""
+        if self.runner is not None:
+            twin = await self.runner.fork()
+            twin.speed = self.speed
+            await self.runner.release()
+            self.runner = twin
+
+    async def set(self, **fields: Any) -> None:
+        """Change live fields from the next step on."""
+        self.config = self.config.replace(**fields)
+        if self.runner is not None:
+            await self._apply_live(await self._own())
+
+    def edit(self, field: str, value: Any) -> None:
+        """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
+        try:
+            config = self.config.replace(**{field: _number(field, value)})
+        except ConfigError as problem:
+            self.errors = {**self.errors, field: str(problem)}
+            return
+        self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
+        if config == self.config:
+            return
+        if field in RunConfig.LIVE:
+            self.do(self.set, **{field: getattr(config, field)})
+        else:
+            self.preset = CUSTOM
+            self._renew(config, None)
+
+    def show(self, flows: list[str]) -> None:
+        """Choose whose curves are drawn, now, and which flows a new run computes."""
+        self.shown = [name for name in FLOW_NAMES if name in flows]
+        self.config = self.config.replace(flows=self.shown)
+
+    def choose(self, preset: str) -> None:
+        """Take a preset's configuration, and show its stored run if it has one."""
+        if preset not in PRESETS:
+            self.error = f"There is no preset {preset!r}: choose one of {', '.join(PRESETS)}."
+            return
+        self._take(preset)
+
+    def limit(self, speed: float | None) -> None:
+        """Set the most steps a second, None for no limit."""
+        self.speed = speed
+        if self.runner is not None:
+            self.do(self._slow_down)
+
+    def dismiss(self) -> None:
+        """The visitor has read what went wrong with an action."""
+        self.error = ""
+
+    async def release(self) -> None:
+        """The visitor left: nothing goes on for them."""
+        for task in list(self._tasks):
+            task.cancel()
+        self._renew(self.config, None)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------
+    async def _guarded(self, action: Callable[..., Awaitable[None]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        async with self._turn:
+            self.busy, self.error = True, ""
+            try:
+                await action(*args, **kwargs)
+            except _Superseded:
+                pass
+            except CflowsError as problem:
+                self.error = str(problem)
+            except Exception as problem:
+                logger.exception("an action of the dashboard failed")
+                self.error = f"Something went wrong in cflows itself ({type(problem).__name__}: {problem}); the server's log says more."
+            finally:
+                self.busy = False
+
+    async def _runner(self, share: bool = True) -> Runner:
+        """The runner of what is shown, started or resumed if there is none."""
+        if self.runner is None:
+            nothing, stored, config = self._nothing, self.stored, self.config
+            engine = await self._engine()
+            if stored is not None:
+                # The stored run is everyone's first screen: go on from its checkpoint, and write nothing back.
+                runner = await engine.resume(stored.path, record=False)
+            else:
+                runner = await engine.start(config, share=share)
+            if nothing is not self._nothing:  # the visitor chose something else meanwhile
+                await runner.release()
+                raise _Superseded
+            runner.speed = self.speed
+            self.runner = runner
+        return self.runner
+
+    async def _own(self) -> Runner:
+        """The runner, made this visitor's own if others watch it."""
+        if self.runner is not None and self.runner.viewers > 1:
+            running = self.runner.running
+            await self.fork()
+            if running:
+                self.runner.run()
+        assert self.runner is not None
+        return self.runner
+
+    async def _apply_live(self, runner: Runner) -> None:
+        """Give the run those live fields that the controls show and it does not have."""
+        wanted = {name: getattr(self.config, name) for name in RunConfig.LIVE}
+        changes = {name: value for name, value in wanted.items() if present(runner.config, name) != value}
+        if changes:
+            await runner.set(**changes)
+
+    async def _slow_down(self) -> None:
+        (await self._own()).speed = self.speed
+
+    def _take(self, preset: str) -> None:
+        """Turn to a preset, and to its stored run if it has one."""
+        stored = stored_run(preset)
+        config = PRESETS[preset].config if stored is None else stored.config.replace(changes=())
+        self.preset, self.shown = preset, list(config.flows)
+        self._renew(config, stored)
+
+    def _renew(self, config: RunConfig, stored: Stored | None) -> None:
+        """Leave the run, if there is one, and turn to another configuration."""
+        runner, self.runner = self.runner, None
+        self.config, self.stored = config, stored
+        self.errors, self.error, self._nothing = {}, "", History()
+        if runner is not None:
+            task = asyncio.ensure_future(runner.release())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+
+class _Superseded(Exception):
+    """What an action prepared is not wanted any more."""
+
+
+def present(config: RunConfig, field: str) -> Any:
+    """The value that a field has after all changes of a run."""
+    changed = [value for _, name, value in config.changes if name == field]
+    return changed[-1] if changed else getattr(config, field)
+
+
+def _number(field: str, value: Any) -> Any:
+    """A control's text as a number where the field takes one; what is none is left for the configuration to refuse."""
+    if field in RunConfig.param and isinstance(RunConfig.param[field], param.Number) and isinstance(value, str):
+        try:
+            return float(value.strip().replace("−", "-").replace(",", "."))
+        except ValueError:
+            return value
+    return value

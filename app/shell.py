@@ -1,0 +1,67 @@
+"""The page's frame: one small template of our own, with its style and script inside, so that nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import panel as pn
+from bokeh.document import Document
+
+from cflows_app.pages.explore import ExplorePage
+from cflows_app.views.base import View
+from cflows_app.theme import DARK, FONT, LIGHT, css_variables
+
+ASSETS = Path(__file__).parent / "assets"
+
+
+class _Frame(pn.Template):
+    """Adds all parts of the page to a document at once: one by one, Bokeh would look through all models for each.
+
+    Figures are roots of their own, without a Panel pane around them, which would wrap each in a layout.
+    """
+
+    page: ExplorePage
+
+    def server_doc(self, doc: Document | None = None, title: str | None = None, location: Any = True) -> Document:
+        doc = doc or pn.state.curdoc or Document()
+        with doc.models.freeze():
+            super().server_doc(doc, title, location)
+            for name, plot in self.page.figures.items():
+                plot.name = name
+                doc.add_root(plot)
+        return doc
+
+    def __repr__(self) -> str:  # Panel's own names every part, whenever one is added
+        return "cflows, Explore"
+
+
+def page_template(page: ExplorePage, theme: str) -> pn.Template:
+    """The Explore page in its frame, opened in `theme`."""
+    page.paint(theme)
+    template = _Frame(_text("page.html"))
+    template.page = page
+    for name, part in page.components.items():
+        template.add_panel(name, part)
+    views = [{"key": view.key, "title": view.title, "caption": view.caption, "room": _room(view)} for view in page.views]
+    for name, value in {"views": views, "theme": theme, "style": _style(), "script": _text("page.js"), "icon": _icon()}.items():
+        template.add_variable(name, value)
+    return template
+
+
+def _room(view: View) -> int:
+    """Pixels that a panel's choices take at the right of its title."""
+    return 10 + sum(13 + 7 * len(label) for values in view.options.values() for label in values.values())
+
+
+def _text(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def _style() -> str:
+    return _text("style.css").replace("FONT", FONT).replace("LIGHT", css_variables(LIGHT)).replace("DARK", css_variables(DARK))
+
+
+def _icon() -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode((ASSETS / "icon.svg").read_bytes()).decode()

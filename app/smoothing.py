@@ -1,0 +1,63 @@
+"""Smoothing of a growing series: a Gaussian average over the steps, brought up to date for the price of its last few widths.
+
+A centred average follows the curve without the delay of a running one, which would set it apart from the predictions that it is compared
+with. Weights that would fall outside the series, or on a missing value, are left out and the others normalised (ours): repeating the last
+value there, as an analysis of a finished run may, would let the end of a live curve jump with every oscillation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+REACH = 4  # widths beyond which a weight (below 4e-4 of the largest) is left out
+
+
+def gaussian_average(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Normalised Gaussian average of `values` [n], NaN left out of the average and NaN where there was NaN; sigma in rows."""
+    if sigma <= 0 or len(values) == 0:
+        return values.copy()
+    reach = int(REACH * sigma + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (offsets / sigma) ** 2)
+    known = np.isfinite(values)
+    if not known.any():
+        return np.full(len(values), np.nan)
+    centre = values[known].mean()  # subtracted, so that the transform's rounding is relative to the variations
+    sums = _convolve(np.where(known, values - centre, 0.0), kernel)
+    weights = _convolve(known.astype(float), kernel)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(known, centre + sums / weights, np.nan)
+
+
+def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """`values` [n] convolved with a symmetric `kernel` [2r+1], the middle [n]."""
+    if min(len(values), len(kernel)) < 64:
+        full = np.convolve(values, kernel)
+    else:
+        size = 1 << (len(values) + len(kernel) - 2).bit_length()
+        full = np.fft.irfft(np.fft.rfft(values, size) * np.fft.rfft(kernel, size), size)
+    reach = len(kernel) // 2
+    return full[reach : reach + len(values)]
+
+
+class Smoother:
+    """The average of one growing series; `update` computes only what new rows can have changed."""
+
+    def __init__(self, sigma: float):
+        self.sigma = sigma
+        self.values = np.empty(0)
+
+    @property
+    def reach(self) -> int:
+        """Rows before the first new one whose average a new row changes."""
+        return int(REACH * self.sigma + 0.5) if self.sigma > 0 else 0
+
+    def update(self, series: np.ndarray) -> np.ndarray:
+        """The average [n] of `series` [n], of which the former call saw the beginning."""
+        old = len(self.values)
+        if len(series) > old:
+            first = max(0, old - self.reach)  # the first average that changes
+            context = max(0, first - self.reach)
+            fresh = gaussian_average(series[context:], self.sigma)[first - context :]
+            self.values = np.concatenate([self.values[:first], fresh])
+        return self.values

@@ -1,0 +1,34 @@
+"""The stored runs that the dashboard ships with: one a preset at most, made by the project's own command, read once a process."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import StoreError
+from cflows_core.history import History
+from cflows_core.store import Run
+
+RUNS = Path(__file__).parent / "assets" / "runs"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A stored run as it is drawn: shared by all visitors, so its history is never appended to."""
+
+    path: Path
+    config: RunConfig
+    history: History
+
+
+@functools.cache
+def stored_run(preset: str) -> Stored | None:
+    """The stored run of a preset, or None if it has none that can be read."""
+    path = RUNS / f"{preset}.zarr"
+    try:
+        run = Run.open(path)
+    except StoreError:
+        return None
+    return Stored(path, run.config, History.from_run(run))

@@ -1,0 +1,141 @@
+"""From a growing history to what a browser has: one table of columns over the steps, appended to, and decimated when it grows too long.
+
+All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change a little before their
+end too, and those points are patched; only a new window, a new run or a long growth sends everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from bokeh.models import ColumnDataSource
+
+from cflows_app.decimate import MAX_POINTS, Plan
+from cflows_app.smoothing import Smoother
+from cflows_core.config import RunConfig
+from cflows_core.frames import STATUSES
+from cflows_core.history import History
+
+SETTLING = STATUSES.index("settling")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a column is computed from: the run's history and configuration, and the viewer's `options` ("view.option" -> choice)."""
+
+    history: History
+    config: RunConfig
+    options: dict[str, str]
+
+    def series(self, flow: str, name: str, mode: int | None = None) -> np.ndarray:
+        """Values [n] of a series, or of one of its modes; NaN where there is none."""
+        values = self.history.distance(flow) if name == "distance" else self.history.series(flow, name)
+        if values.ndim == 1:
+            return values if not mode else np.full(len(values), np.nan)
+        mode = mode or 0
+        return values[:, mode] if mode < values.shape[1] else np.full(len(values), np.nan)
+
+    def unless_settling(self, flow: str, values: np.ndarray) -> np.ndarray:
+        """`values` [n] with NaN while the flow is settling: what it says then is no prediction (math.md 4)."""
+        return np.where(self.history.status(flow) == SETTLING, np.nan, values)
+
+    def changed(self, field: str) -> np.ndarray:
+        """The value [n] that a numeric field of the configuration had at each row."""
+        steps = self.history.steps
+        values = np.full(len(steps), float(getattr(self.config, field)))
+        for step, name, value in self.config.changes:
+            if name == field:
+                values[steps >= step] = value
+        return values
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table: its name, how to read it [n], and whether it is smoothed."""
+
+    name: str
+    read: Callable[[Reading], np.ndarray]
+    smooth: bool = False
+
+
+class Table:
+    """The table's data source and what of the history is in it. `sigma`: width of the smoothing, in steps."""
+
+    def __init__(self, sigma: float):
+        self.columns: dict[str, Column] = {}
+        self.source = ColumnDataSource({"step": np.empty(0)}, name="table")
+        self.sigma = sigma
+        self._history: History | None = None
+        self._content: object = None  # what, beside the rows, decides the values
+        self._window: tuple[float, float] | None = None
+        self._plan = Plan(0, 0, 0, 1)
+        self._smoothers: dict[str, Smoother] = {}
+
+    def add(self, column: Column) -> None:
+        """Keep one more column."""
+        self.columns[column.name] = column
+        self.source.data[column.name] = np.empty(0, dtype=np.float32)
+
+    def update(self, reading: Reading, window: tuple[float, float] | None = None) -> bool:
+        """Bring the source up to date with the history; `window` (steps) asks for the detail of that part alone. True if anything changed."""
+        content = (self.sigma, *sorted(reading.options.items()))
+        renewed = reading.history is not self._history or content != self._content
+        if renewed:
+            self._smoothers.clear()
+        start, stop = self._rows(reading, window)
+        if renewed or window != self._window or start != self._plan.start:
+            self._history, self._content, self._window = reading.history, content, window
+            self._send_all(reading, start, stop)
+            return True
+        if stop == self._plan.stop:
+            return False
+        grown = self._plan.grown(stop)
+        if grown.points > MAX_POINTS:
+            self._send_all(reading, start, stop)
+        else:
+            self._append(reading, grown)
+        return True
+
+    @staticmethod
+    def _rows(reading: Reading, window: tuple[float, float] | None) -> tuple[int, int]:
+        steps = reading.history.steps
+        if window is None:
+            return 0, len(steps)
+        low, high = window
+        margin = (high - low) / 2  # so that a pan shows curves at once
+        start, stop = np.searchsorted(steps, [low - margin, high + margin])
+        return int(start), int(stop)
+
+    def _send_all(self, reading: Reading, start: int, stop: int) -> None:
+        self._plan = plan = Plan.make(start, stop, keep=self._reach(reading))
+        data: dict[str, np.ndarray] = {"step": plan.steps(reading.history.steps).astype(float)}
+        for column, values in self._values(reading):
+            data[column.name] = plan.values(values).astype(np.float32)
+        self.source.data = data  # type: ignore[assignment]
+
+    def _append(self, reading: Reading, grown: Plan) -> None:
+        old, self._plan = self._plan, grown
+        fresh: dict[str, np.ndarray] = {"step": reading.history.steps[old.stop : grown.stop].astype(float)}
+        patches: dict[str, list[tuple[slice, np.ndarray]]] = {}
+        changed = max(old.head_stop, old.stop - self._reach(reading))
+        for column, values in self._values(reading):
+            fresh[column.name] = values[old.stop : grown.stop].astype(np.float32)
+            if column.smooth and changed < old.stop:
+                points = slice(old.point(changed), old.point(old.stop))
+                patches[column.name] = [(points, values[changed : old.stop].astype(np.float32))]
+        if patches:
+            self.source.patch(patches)  # type: ignore[arg-type]
+        self.source.stream(fresh)  # type: ignore[arg-type]
+
+    def _values(self, reading: Reading) -> Iterator[tuple[Column, np.ndarray]]:
+        for column in self.columns.values():
+            values = column.read(reading)
+            if column.smooth:
+                smoother = self._smoothers.setdefault(column.name, Smoother(self.sigma / reading.config.record_every))
+                values = smoother.update(values)
+            yield column, values
+
+    def _reach(self, reading: Reading) -> int:
+        return Smoother(self.sigma / reading.config.record_every).reach

@@ -1,0 +1,56 @@
+"""What the page says in words: the phase of the run, where it stands, what was changed, which step size means what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cflows_app.session import Session, present
+from cflows_core.config import RunConfig
+from cflows_core.optimizers import Optimizer
+from cflows_core.phases import phase
+
+SYMBOLS = {"lr": "η"}
+STATUSES = {
+    "new": "not started",
+    "stored": "stored run",
+    "starting": "starting …",
+    "running": "running",
+    "paused": "paused",
+    "finished": "finished",
+    "failed": "stopped by an error",
+}
+
+
+def sentence(session: Session) -> str:
+    """What to look at now."""
+    if len(session.history):
+        return phase(session.history, config=session.run_config).sentence
+    if session.status == "starting":
+        return "The worker prepares the network and the data."
+    return "Press Run: the optimizer starts from its initial weights, and its flows beside it."
+
+
+def step_size_hint(config: RunConfig) -> str:
+    """Where the edge of stability lies for the step size in the control."""
+    return f"Edge of stability at sharpness {Optimizer(config.optimizer, lr=config.lr).threshold / config.lr:.3g}."
+
+
+def changes_to_mark(config: RunConfig, span: float) -> dict[str, list[Any]]:
+    """Steps and labels of the changes, for the marks' source; of those closer than a label is wide only the last keeps its label."""
+    steps = [step for step, _, _ in config.changes]
+    labels = [f"{SYMBOLS.get(name, RunConfig.param[name].label)} = {value:g}" for _, name, value in config.changes]
+    close = 0.08 * span
+    kept = [label if i + 1 == len(steps) or steps[i + 1] - steps[i] > close else "" for i, label in enumerate(labels)]
+    return {"step": steps, "label": kept}
+
+
+def changes_recorded(config: RunConfig) -> list[str]:
+    """The changes as the run's configuration records them, newest last."""
+    return [f"{RunConfig.param[name].label}: {value:g} from step {step:,}" for step, name, value in config.changes]
+
+
+def values_shown(session: Session) -> dict[str, Any]:
+    """Field -> value for the controls."""
+    config = session.config
+    values = {name: getattr(config, name) for name in RunConfig.fields() if name != "changes"}
+    return values | {"lr": f"{present(config, 'lr'):g}"}

@@ -1,0 +1,69 @@
+"""The step axis that all panels share: it follows the newest step until the visitor pans or zooms, then keeps their view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bokeh.events import RangesUpdate, Reset
+
+from cflows_app.views.base import StepView, View
+from cflows_app.views.canvas import Canvas
+from cflows_core.history import History
+
+AHEAD = 0.02  # of the shown steps, left free for those to come
+SHORTEST = 20  # steps
+LAST = 500  # steps
+LEAD = 0.2  # of the flows' steps, shown of the warm start before them
+SPANS = {"all": "All", "flows": "Flows", "last": f"Last {LAST}"}
+
+
+class StepAxis:
+    """following: the newest step is in view. span: which steps are shown while following, one of `SPANS`."""
+
+    def __init__(self, canvas: Canvas, views: Sequence[View]):
+        self._canvas, self._views = canvas, views
+        self._kept: set[str] = set()  # views whose vertical limits the visitor chose
+        self.following = True
+        self.span = "flows"
+        for view in views:
+            view.figure.on_event(RangesUpdate, lambda event, view=view: self._moved(view, event))
+            view.figure.on_event(Reset, lambda _: self.follow())
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The steps in view once the visitor chose them, or None."""
+        return None if self.following else (float(self._canvas.steps.start), float(self._canvas.steps.end))
+
+    def follows(self, view: View) -> bool:
+        """Whether a view's vertical limits follow its data."""
+        return view.key not in self._kept
+
+    def follow(self) -> None:
+        """Follow the newest step again, with limits that fit."""
+        self.following = True
+        self._kept.clear()
+        for view in self._views:
+            view.fit_again()
+
+    def update(self, history: History, warm_start: int) -> None:
+        """Move the axis after the newest step."""
+        if not self.following:
+            return
+        steps = history.steps
+        first, newest = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 100)
+        if self.span == "last":
+            first = max(first, newest - LAST)
+        elif self.span == "flows" and newest > warm_start:
+            first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST)
+        span = max(newest - first, SHORTEST)
+        start, end = first - AHEAD / 4 * span, first + (1 + AHEAD) * span
+        if (start, end) != (self._canvas.steps.start, self._canvas.steps.end):
+            self._canvas.steps.update(start=start, end=end)
+
+    def _moved(self, view: View, event: RangesUpdate) -> None:
+        # A box zoom moves the frame that the marks' labels hang from, too.
+        self._canvas.frame.update(start=0, end=1)
+        if isinstance(view, StepView):
+            self.following = False
+        if view.moved(event):
+            self._kept.add(view.key)

@@ -1,0 +1,195 @@
+"""What all panels share: the figure's style, curves with their legend, marks of changes, and what the pointer reads."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from bokeh.events import RangesUpdate
+from bokeh.models import GlyphRenderer, HoverTool, Line
+from bokeh.plotting import figure
+
+from cflows_app.streaming import Column, Reading
+from cflows_app.theme import Stroke
+from cflows_app.views.canvas import Canvas, render
+from cflows_app.views.limits import Limits, use_scale
+
+LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
+LINEAR_OR_LOG = {"linear": "linear", "log": "log"}
+
+_POINTER = """
+<div style="font: 12px/1.35 system-ui, sans-serif; font-variant-numeric: tabular-nums">
+  <b>$name</b><br>$snap_y{%.4g}&ensp;<span style="opacity: .7">step $snap_x{0}</span>
+</div>"""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve over the steps.
+
+    legend: the entry that shows and hides it. label: what the pointer reads. flow: hidden together with that flow.
+    anchor: the vertical limits follow it; a curve that is no anchor may leave the plot.
+    """
+
+    column: Column
+    legend: str
+    label: str
+    flow: str
+    stroke: Stroke
+    anchor: bool = True
+
+
+class View(ABC):
+    """A panel: a title, a line on what it shows, a figure that is built once, a legend, and the choices it offers.
+
+    options: option -> {value: label}; the first value is the default. choices: option -> value. hidden: legend entries switched off.
+    """
+
+    key: ClassVar[str]
+    title: ClassVar[str]
+    caption: ClassVar[str]
+    options: ClassVar[dict[str, dict[str, str]]] = {}
+    def __init__(self) -> None:
+        self.choices = {name: next(iter(values)) for name, values in self.options.items()}
+        self.hidden: set[str] = set()
+        self.entries: dict[str, tuple[str, Stroke]] = {}  # legend entry -> flow, stroke
+        self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
+        self.flows: tuple[str, ...] = ()
+        self.figure = self.build()
+
+    @abstractmethod
+    def build(self) -> figure:
+        """The figure, with everything that it will ever draw."""
+
+    @abstractmethod
+    def refresh(self, reading: Reading, following: bool) -> None:
+        """Bring figure and limits up to date after the history grew; `following`: the visitor has not chosen limits of their own."""
+
+    @abstractmethod
+    def fit_again(self) -> None:
+        """Fit the limits tightly at the next refresh."""
+
+    @abstractmethod
+    def moved(self, event: RangesUpdate) -> bool:
+        """Whether the visitor has moved this figure away from the limits that it was given."""
+
+    def note(self, reading: Reading) -> str:
+        """One sentence in place of what is not drawn, or ""."""
+        return ""
+
+    def draw(self, legend: str, flow: str, stroke: Stroke, renderer: GlyphRenderer) -> GlyphRenderer:
+        """Register a renderer under its legend entry; `page.js` gives it the theme's colour by its tag."""
+        renderer.tags = [f"color:{stroke.color}"]
+        self.entries.setdefault(legend, (flow, stroke))
+        self.drawn.append((legend, flow, renderer))
+        return renderer
+
+    def show(self, flows: Sequence[str]) -> None:
+        """Draw what belongs to `flows` and is not switched off in the legend."""
+        self.flows = tuple(flows)
+        for legend, flow, renderer in self.drawn:
+            renderer.visible = legend not in self.hidden and flow in self.flows
+
+    def toggle(self, legend: str) -> None:
+        """Hide a legend's entry, or show it again."""
+        self.hidden ^= {legend}
+        self.show(self.flows)
+
+    @property
+    def legend(self) -> list[dict[str, Any]]:
+        """The legend for the page: entries of the flows that are shown."""
+        return [
+            {"label": label, "color": stroke.color, "dash": list(stroke.dash), "width": stroke.width, "on": label not in self.hidden}
+            for label, (flow, stroke) in self.entries.items()
+            if flow in self.flows
+        ]
+
+    @property
+    def offers(self) -> list[dict[str, Any]]:
+        """The choices for the page."""
+        return [
+            {"name": name, "label": f"{self.title}: {name}", "values": [list(pair) for pair in values.items()], "value": self.choices[name]}
+            for name, values in self.options.items()
+        ]
+
+    def choose(self, option: str, value: str) -> None:
+        """Take a choice that the panel offers."""
+        self.choices[option] = value
+
+
+class StepView(View):
+    """A panel over the steps: curves of the page's table."""
+
+    y_label: ClassVar[str]
+    floor: ClassVar[float | None] = None  # a value that linear limits always reach
+
+    def __init__(self, canvas: Canvas):
+        self.canvas = canvas
+        self.curves = tuple(self.make_curves())
+        super().__init__()
+        self.limits = Limits(self.figure.y_range, floor=self.floor)
+        self._rescale()
+
+    @abstractmethod
+    def make_curves(self) -> Sequence[Curve]:
+        """The curves, in the order in which they are drawn."""
+
+    def build(self) -> figure:
+        plot = self.canvas.figure(self.y_label)
+        for curve in self.curves:
+            stroke = curve.stroke
+            self.canvas.table.add(curve.column)
+            line = Line(
+                x="step",
+                y=curve.column.name,
+                line_color=self.canvas.palette[stroke.color],
+                line_width=stroke.width,
+                line_dash=list(stroke.dash),
+                line_alpha=stroke.alpha,
+                line_join="round",
+            )
+            self.draw(curve.legend, curve.flow, stroke, render(plot, self.canvas.table.source, line, name=curve.label))
+        plot.add_tools(
+            HoverTool(
+                renderers=[renderer for _, _, renderer in self.drawn],
+                tooltips=_POINTER,
+                formatters={"$snap_y": "printf"},
+                line_policy="nearest",
+                point_policy="snap_to_data",
+                visible=False,
+            )
+        )
+        self.canvas.mark(plot)
+        return plot
+
+    def choose(self, option: str, value: str) -> None:
+        super().choose(option, value)
+        if option == "scale":
+            self._rescale()
+        self.limits.forget()
+
+    def fit_again(self) -> None:
+        self.limits.forget()
+
+    def moved(self, event: RangesUpdate) -> bool:
+        return not self.limits.given(event.y0, event.y1)
+
+    def refresh(self, reading: Reading, following: bool) -> None:
+        if following:
+            self.limits.fit(*self._visible_values())
+
+    def _rescale(self) -> None:
+        scale = self.choices.get("scale", "linear")
+        use_scale(self.figure, scale)
+        self.limits.scale = scale
+
+    def _visible_values(self) -> tuple[list[Any], list[Any]]:
+        """Columns of the visible curves within the step axis: those that the limits follow, and the others."""
+        data = self.canvas.table.source.data
+        inside = self.canvas.inside()
+        visible = [curve for curve, (_, _, renderer) in zip(self.curves, self.drawn, strict=True) if renderer.visible]
+        anchors = [data[curve.column.name][inside] for curve in visible if curve.anchor]
+        others = [data[curve.column.name][inside] for curve in visible if not curve.anchor]
+        return anchors, others

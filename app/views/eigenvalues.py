@@ -1,0 +1,56 @@
+"""Largest eigenvalues of the effective Hessian P⁻¹H, against the critical threshold c at which oscillations begin (math.md 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cflows_app.streaming import Column, Reading
+from cflows_app.theme import STROKES
+from cflows_app.views.base import Curve, StepView
+from cflows_app.views.curves import FLOW_NAMES, MODES, fade
+from cflows_core.optimizers import Optimizer
+
+UNIT = "eigenvalues.unit"
+
+
+class EigenvalueView(StepView):
+    key = "eigenvalues"
+    title = "Eigenvalues"
+    caption = "They rise to the edge of stability and stay there."
+    y_label = "λ / c"
+    options = {"unit": {"edge": "λ / c", "raw": "sharpness"}}
+
+    def make_curves(self) -> Sequence[Curve]:
+        drawn = [("stable", 1), ("discrete", MODES), ("rod", MODES), ("central", MODES)]
+        edge = Curve(Column("edge", _edge), "edge", "edge of stability", "discrete", STROKES["edge"])
+        return (edge, *(_curve(flow, mode) for flow, modes in drawn for mode in range(modes)))
+
+    def choose(self, option: str, value: str) -> None:
+        super().choose(option, value)
+        self.figure.yaxis.axis_label = "λ / c" if value == "edge" else "sharpness (1 / step size)"
+
+
+def _curve(flow: str, mode: int) -> Curve:
+    def read(reading: Reading) -> np.ndarray:
+        return _in_unit(reading, reading.series(flow, "effective_eigs", mode))
+
+    column = Column(f"{flow}.effective_eigs.{mode}", read)
+    legend = "optimizer" if flow == "discrete" else flow
+    return Curve(column, legend, f"{FLOW_NAMES[flow]}, λ{_SUBSCRIPTS[mode]}", flow, fade(STROKES[flow], mode), anchor=flow != "stable")
+
+
+def _edge(reading: Reading) -> np.ndarray:
+    threshold = Optimizer(reading.config.optimizer, lr=reading.config.lr).threshold
+    return _in_unit(reading, np.full(len(reading.history), threshold))
+
+
+def _in_unit(reading: Reading, effective: np.ndarray) -> np.ndarray:
+    """Effective eigenvalues [n] over the threshold c, or as those of the Hessian (P = 1/η: divided by the step size of their time)."""
+    if reading.options.get(UNIT) == "raw":
+        return effective / reading.changed("lr")
+    return effective / Optimizer(reading.config.optimizer, lr=reading.config.lr).threshold
+
+
+_SUBSCRIPTS = "₁₂₃₄₅₆"

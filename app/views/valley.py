@@ -1,0 +1,146 @@
+"""The valley: every path projected on the top eigenvector and on the direction of slow motion, the rod drawn as a rod and Σ as an ellipse.
+
+The ellipse is one standard deviation: on a two-cycle the iterates lie on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from bokeh.events import RangesUpdate
+from bokeh.models import ColumnDataSource, Line, Patch, Scatter
+from bokeh.plotting import figure
+
+from cflows_app.streaming import Reading
+from cflows_app.theme import STROKES, Stroke
+from cflows_app.views.base import View
+from cflows_app.views.canvas import Canvas, render
+from cflows_app.views.limits import Limits
+
+TRAILS = {"150": 150, "600": 600, "all": 100_000}
+PATHS = (
+    # name, flow, series, legend, stroke
+    ("raw", "discrete", "valley", "iterates", STROKES["raw"]),
+    ("discrete", "discrete", "valley_centre", "centre", STROKES["discrete"]),
+    ("stable", "stable", "valley", "stable", STROKES["stable"]),
+    ("rod", "rod", "valley", "rod", STROKES["rod"]),
+    ("central", "central", "valley", "central, Σ", STROKES["central"]),
+)
+MOST_POINTS = 1500
+_TURN = np.linspace(0, 2 * np.pi, 61)
+_CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
+
+
+class ValleyView(View):
+    key = "valley"
+    title = "Valley"
+    caption = "From wall to wall, while the centre drifts along."
+    options = {"trail": {"150": "150 steps", "600": "600", "all": "all"}}
+
+    def __init__(self, canvas: Canvas):
+        self.canvas = canvas
+        self.paths = {name: ColumnDataSource({"x": [], "y": []}) for name, *_ in PATHS}
+        self.points = {name: ColumnDataSource({"x": [], "y": []}) for name, *_ in PATHS}
+        self.rod = ColumnDataSource({"x": [], "y": []})
+        self.ellipse = ColumnDataSource({"x": [], "y": []})
+        super().__init__()
+        self.x_limits, self.y_limits = Limits(self.figure.x_range, empty=0.25), Limits(self.figure.y_range)
+
+    def build(self) -> figure:
+        plot = self.canvas.plane("along the valley (weights)", "across (weights)")
+        self.entries = {legend: (flow, stroke) for _, flow, _, legend, stroke in PATHS}
+        ellipse = Patch(x="x", y="y", fill_alpha=0.10, line_width=1.6, **self._colors("central"))
+        self.draw("central, Σ", "central", STROKES["central"], render(plot, self.ellipse, ellipse))
+        for name, flow, _, legend, stroke in PATHS:
+            thin = Stroke(stroke.color, 0.8 if name == "raw" else 1.4, stroke.dash)
+            path = Line(x="x", y="y", line_width=thin.width, line_dash=list(thin.dash), line_color=self._color(thin.color))
+            self.draw(legend, flow, stroke, render(plot, self.paths[name], path))
+        rod = Line(x="x", y="y", line_width=5, line_alpha=0.75, line_cap="round", line_color=self._color("rod"))
+        self.draw("rod", "rod", STROKES["rod"], render(plot, self.rod, rod))
+        for name, flow, _, legend, stroke in PATHS:
+            color = "discrete" if name == "raw" else stroke.color
+            size = 8 if name == "raw" else 5
+            point = Scatter(x="x", y="y", size=size, line_width=1.2, fill_alpha=0.0 if name == "raw" else 1.0, **self._colors(color))
+            self.draw(legend, flow, Stroke(color), render(plot, self.points[name], point))
+        return plot
+
+    def refresh(self, reading: Reading, following: bool) -> None:
+        rows = self._rows(reading)
+        seen = []
+        for name, flow, series, _, _ in PATHS:
+            places = self._places(reading, flow, series, rows)
+            stride = max(1, len(places) // MOST_POINTS) if name != "raw" else 1
+            drawn = places[::stride] if name != "raw" else places[-MOST_POINTS:]
+            _fill(self.paths[name], drawn)
+            _fill(self.points[name], places[-1:])
+            if flow in self.flows and len(places) and name in ("raw", "central", "rod"):
+                seen.append(places)
+        self._draw_extents(reading, rows)
+        if following and seen:
+            self.x_limits.fit([places[:, 0] for places in seen])
+            self.y_limits.fit([places[:, 1] for places in seen])
+
+    def fit_again(self) -> None:
+        self.x_limits.forget()
+        self.y_limits.forget()
+
+    def moved(self, event: RangesUpdate) -> bool:
+        return not (self.x_limits.given(event.x0, event.x1) and self.y_limits.given(event.y0, event.y1))
+
+    def choose(self, option: str, value: str) -> None:
+        super().choose(option, value)
+        self.fit_again()
+
+    def note(self, reading: Reading) -> str:
+        if "valley" not in reading.config.observe:
+            return "This run does not observe the valley."
+        if len(reading.history) and self._rows(reading).start == len(reading.history):
+            return "The plane is fixed when the flows start."
+        return ""
+
+    def _rows(self, reading: Reading) -> slice:
+        """The newest rows, as many as the trail is long, that share the newest basis."""
+        n = len(reading.history)
+        first = max(0, n - TRAILS[self.choices["trail"]])
+        basis = reading.history.series("discrete", "valley_basis")[first:]
+        other = np.flatnonzero(basis != basis[-1]) if len(basis) else np.empty(0)  # NaN differs from itself: no basis yet
+        return slice(first + int(other[-1]) + 1 if len(other) else first, n)
+
+    @staticmethod
+    def _places(reading: Reading, flow: str, series: str, rows: slice) -> np.ndarray:
+        """Positions [m, 2] as (along, across), steps without one left out."""
+        values = reading.history.series(flow, series)
+        if values.ndim < 2:
+            return np.empty((0, 2))
+        places = values[rows][:, ::-1]
+        return places[np.isfinite(places).all(axis=1)]
+
+    def _draw_extents(self, reading: Reading, rows: slice) -> None:
+        ends = np.empty((0, 2))
+        centre = self._newest(reading, "rod", "valley", rows)
+        extent = self._newest(reading, "rod", "valley_extent", rows)
+        if centre is not None and extent is not None:
+            ends = np.stack([centre - extent, centre + extent])[:, ::-1]
+        _fill(self.rod, ends)
+        outline = np.empty((0, 2))
+        centre = self._newest(reading, "central", "valley", rows)
+        pair = self._newest(reading, "central", "valley_covariance", rows)
+        if centre is not None and pair is not None:
+            values, vectors = np.linalg.eigh(np.array([[pair[0], pair[1]], [pair[1], pair[2]]]))
+            outline = (centre[:, None] + vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * _CIRCLE)).T[:, ::-1]
+        _fill(self.ellipse, outline)
+
+    @staticmethod
+    def _newest(reading: Reading, flow: str, series: str, rows: slice) -> np.ndarray | None:
+        values = reading.history.series(flow, series)[rows]
+        return values[-1] if values.ndim == 2 and len(values) and np.isfinite(values[-1]).all() else None
+
+    def _color(self, name: str) -> str:
+        return self.canvas.palette[name]
+
+    def _colors(self, name: str) -> dict[str, str]:
+        return {"fill_color": self._color(name), "line_color": self._color(name)}
+
+
+def _fill(source: ColumnDataSource, places: np.ndarray) -> None:
+    if len(places) or len(source.data["x"]):
+        source.data = {"x": places[:, 0].astype(np.float32), "y": places[:, 1].astype(np.float32)}

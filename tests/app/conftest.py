@@ -1,0 +1,171 @@
+"""A run made of formulas, with every series that gradient descent gives, and an engine that plays it: the dashboard's tests need no network."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import ConfigError
+from cflows_core.frames import Event, Frame
+from cflows_core.history import History
+
+MODES = 6
+EDGE_AT = 200  # the step at which the made-up run reaches the edge
+
+
+def synthetic_frame(step: int, config: RunConfig) -> Frame:
+    """One step: sharpness rises to the edge until `EDGE_AT`, then the optimizer oscillates and the flows stay at the edge."""
+    rng = np.random.default_rng([config.seed, step])
+    edge = step >= EDGE_AT
+    rise = 2.0 * min(1.0, 0.35 + 0.65 * step / EDGE_AT)
+    swing = 0.05 * math.sin(step / 11) if edge else 0.0
+    amplitude = 0.012 * (1 + 0.5 * math.sin(step / 37)) * (1 - math.exp(-(step - EDGE_AT) / 30)) if edge else 0.0
+    base = 0.08 + 0.42 * math.exp(-step / 260)
+    eigs = _modes([rise + swing, 0.8 * rise, 0.6 * rise, 0.5 * rise])
+    held = _modes([min(rise, 2.0), 0.8 * rise, 0.6 * rise, 0.5 * rise])
+    across, along = (-1) ** step * math.sqrt(amplitude), 0.01 * (step - EDGE_AT)
+    squared = 0.02 * math.exp(-step / 300)
+    centre = np.array([0.02 * math.sin(step / 60), along])
+    flows = {
+        "discrete": {
+            "loss": base + amplitude * (1 + 0.4 * rng.standard_normal()),
+            "loss_midpoint": base,
+            "grad_norm_sq": squared + 4 * amplitude * abs(1 + 0.3 * rng.standard_normal()),
+            "effective_eigs": eigs,
+            "hessian_eigs": eigs / config.lr,
+            "half_difference": math.sqrt(amplitude),
+            "valley": centre + [across, 0.0],
+            "valley_centre": centre,
+            "valley_basis": float(EDGE_AT if edge else 0),
+        },
+        "stable": {
+            "loss": 0.06 + 0.44 * math.exp(-step / 220),
+            "grad_norm_sq": 0.8 * squared,
+            "effective_eigs": _modes([2.0 * (0.35 + 0.65 * step / EDGE_AT) ** 0.8, rise]),
+            "valley": centre + [0.01 * max(0, step - EDGE_AT) / 30, 0.3 * along],
+        },
+        "central": {
+            "loss": base,
+            "grad_norm_sq": squared,
+            "effective_eigs": held,
+            "predicted_loss": base + amplitude,
+            "predicted_grad_norm_sq": squared + 4 * amplitude,
+            "covariance_eigs": _modes([amplitude]) if edge else _modes([]),
+            "covariance_eigs_weights": _modes([amplitude * config.lr]) if edge else _modes([]),
+            "measured_variance": _modes([amplitude * (1 + 0.4 * rng.standard_normal())]) if edge else _modes([]),
+            "rank": float(edge),
+            "valley": centre,
+            "valley_covariance": np.array([amplitude, 0.0, 0.002 * amplitude]),
+        },
+        "rod": {
+            "loss": base,
+            "grad_norm_sq": squared,
+            "effective_eigs": held,
+            "predicted_loss": base + 0.97 * amplitude,
+            "predicted_grad_norm_sq": squared + 3.9 * amplitude,
+            "extent": math.sqrt(amplitude),
+            "valley": centre + [0.0, 0.01],
+            "valley_extent": np.array([math.sqrt(amplitude), 0.02]),
+        },
+    }
+    flows = {name: flows[name] for name in config.flows}
+    distance = {"stable": 2e-4 * step, "central": 2e-5 * step, "rod": 5e-6 * step}
+    events = (Event(step, "central", "rank", "Σ has rank 1 from here on."),) if step == EDGE_AT else ()
+    others = [name for name in config.flows if name != "discrete"]
+    return Frame(step, 0.02 * step, 40.0 * step, flows, {f: distance[f] for f in others}, dict.fromkeys(config.flows, "running"), events)
+
+
+def synthetic_history(n: int, config: RunConfig | None = None) -> History:
+    """The first `n` steps."""
+    config = config or RunConfig()
+    return History(synthetic_frame(step, config) for step in range(n))
+
+
+def _modes(values: list[float]) -> np.ndarray:
+    return np.array([*values, *[np.nan] * (MODES - len(values))])
+
+
+class FakeRunner:
+    """Plays the formulas as `cflows_core.engine.Runner` plays a simulation, but only when told: `play(n)`."""
+
+    def __init__(self, engine: FakeEngine, config: RunConfig, history: History | None = None):
+        self.engine, self.config = engine, config
+        self.history = History() if history is None else history
+        self.viewers, self.running, self.finished, self.closed = 0, False, False, False
+        self.error, self.speed, self.steps_per_second = "", None, 0.0
+
+    def play(self, n: int) -> None:
+        first = len(self.history)
+        self.history.append(synthetic_frame(step, self.config) for step in range(first, first + n))
+
+    def run(self) -> None:
+        self.running = True
+
+    def pause(self) -> None:
+        self.running = False
+
+    async def paused(self) -> None:
+        self.running = False
+
+    async def step(self, n: int = 1) -> None:
+        self.running = False
+        self.play(n)
+
+    async def set(self, **changes: float) -> None:
+        for name, value in changes.items():
+            RunConfig.check(name, value)
+            self.config = self.config.replace(changes=[*self.config.changes, (len(self.history), name, value)])
+
+    async def extend(self, steps: int) -> None:
+        self.config, self.finished = self.config.replace(steps=self.config.steps + steps), False
+
+    async def fork(self) -> FakeRunner:
+        return self.engine.made(FakeRunner(self.engine, self.config, self.history.copy()))
+
+    def retain(self) -> FakeRunner:
+        self.viewers += 1
+        return self
+
+    async def release(self) -> None:
+        self.viewers -= 1
+        self.closed = self.viewers <= 0
+
+
+class FakeEngine:
+    """Makes fake runners, and remembers them."""
+
+    def __init__(self) -> None:
+        self.runners: list[FakeRunner] = []
+        self.shared: dict[str, FakeRunner] = {}
+        self.fails = ""
+
+    def made(self, runner: FakeRunner) -> FakeRunner:
+        self.runners.append(runner)
+        return runner.retain()
+
+    async def start(self, config: RunConfig, out: str | None = None, *, share: bool = True) -> FakeRunner:
+        if self.fails:
+            raise ConfigError(self.fails)
+        same = self.shared.get(config.hash)
+        if share and same is not None and not same.closed:
+            return same.retain()
+        runner = self.made(FakeRunner(self, config))
+        self.shared[config.hash] = runner
+        return runner
+
+    async def resume(self, path: object, *, record: bool = True) -> FakeRunner:
+        return self.made(FakeRunner(self, RunConfig(), synthetic_history(300)))
+
+
+@pytest.fixture
+def make_history():
+    """n -> a history of n steps."""
+    return synthetic_history
+
+
+@pytest.fixture
+def fake_engine() -> FakeEngine:
+    return FakeEngine()

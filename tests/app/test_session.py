@@ -1,0 +1,251 @@
+"""A visitor's actions on a made-up engine: what is started, continued, changed, forked and let go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import pytest
+
+import cflows_app.session as session_module
+from cflows_app.session import CUSTOM, Session, present
+from cflows_app.stored import Stored
+from cflows_core.config import RunConfig
+from cflows_core.presets import PRESETS
+
+FIRST = next(iter(PRESETS))
+
+
+@pytest.fixture
+def stored(monkeypatch, make_history):
+    """The first preset has a stored run of 300 steps."""
+    run = Stored(Path("first.zarr"), RunConfig(), make_history(300))
+    monkeypatch.setattr(session_module, "stored_run", lambda name: run if name == FIRST else None)
+    return run
+
+
+def play(engine, scene: Callable[[Session], Coroutine]) -> None:
+    """Open a session on the engine, act, and let everything finish."""
+
+    async def whole() -> None:
+        async def ready():
+            return engine
+
+        session = Session(ready)
+        await scene(session)
+        await session.release()
+        assert all(runner.closed or runner.viewers for runner in engine.runners)
+
+    asyncio.run(whole())
+
+
+def test_the_first_screen_is_the_stored_run(stored, fake_engine):
+    async def scene(session: Session):
+        assert (session.status, len(session.history)) == ("stored", 300)
+        assert fake_engine.runners == []
+
+    play(fake_engine, scene)
+
+
+def test_run_continues_the_stored_run_and_pause_pauses(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        assert session.status == "running"
+        session.runner.play(5)
+        assert len(session.history) == 305
+        assert len(stored.history) == 300  # everyone's: not appended to
+        await session.do(session.pause)
+        assert session.status == "paused"
+
+    play(fake_engine, scene)
+
+
+def test_step_is_exactly_one_step(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.step)
+        assert (session.status, len(session.history)) == ("paused", 301)
+        await session.do(session.run)
+        await session.do(session.step)
+        assert (session.status, len(session.history)) == ("paused", 302)
+
+    play(fake_engine, scene)
+
+
+def test_a_step_size_changed_while_running_acts_and_is_recorded(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        session.edit("lr", "0.1")
+        await asyncio.sleep(0)
+        await session.do(session.pause)  # actions queue: this one comes after the change
+        assert session.run_config.changes == ((300, "lr", 0.1),)
+        assert session.config.lr == 0.1
+
+    play(fake_engine, scene)
+
+
+def test_a_step_size_changed_before_run_is_applied_on_run(stored, fake_engine):
+    async def scene(session: Session):
+        session.edit("lr", "0.1")
+        await session.do(session.run)
+        assert session.run_config.changes == ((300, "lr", 0.1),)
+
+    play(fake_engine, scene)
+
+
+@pytest.mark.parametrize("text", ["-0.1", "0", "abc", "", "inf"])
+def test_nonsense_is_told_beside_its_control_and_changes_nothing(stored, fake_engine, text):
+    async def scene(session: Session):
+        await session.do(session.run)
+        before = session.config
+        session.edit("lr", text)
+        assert "`lr` must be" in session.errors["lr"]
+        assert (session.config, session.status) == (before, "running")
+        session.edit("lr", "0.2")
+        assert session.errors == {}
+
+    play(fake_engine, scene)
+
+
+def test_a_problem_control_ends_the_run_and_run_starts_the_new_one(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        old = session.runner
+        session.edit("width", "8")
+        assert (session.status, len(session.history), session.preset) == ("new", 0, CUSTOM)
+        await asyncio.sleep(0)
+        assert old.closed
+        await session.do(session.run)
+        assert session.run_config.width == 8
+
+    play(fake_engine, scene)
+
+
+def test_reset_begins_again_without_changes_with_the_ticked_flows(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        await session.do(session.set, lr=0.1)
+        session.show(["discrete", "central"])
+        await session.do(session.reset)
+        assert (session.status, len(session.history)) == ("paused", 0)
+        assert session.run_config.changes == ()
+        assert session.run_config.flows == ["discrete", "central"]
+        assert session.config.lr == 0.3
+
+    play(fake_engine, scene)
+
+
+def test_identical_runs_are_shared_until_one_viewer_acts(stored, fake_engine):
+    async def scene(session: Session):
+        async def ready():
+            return fake_engine
+
+        other = Session(ready)
+        for visitor in (session, other):
+            visitor.edit("width", "8")
+            await visitor.do(visitor.run)
+        assert session.runner is other.runner
+        await other.do(other.pause)
+        assert (session.status, other.status) == ("running", "paused")
+        assert session.runner.viewers == other.runner.viewers == 1
+        await other.release()
+        assert session.status == "running"
+
+    play(fake_engine, scene)
+
+
+def test_a_paused_run_of_another_viewer_stays_paused(stored, fake_engine):
+    async def scene(session: Session):
+        async def ready():
+            return fake_engine
+
+        other = Session(ready)
+        session.edit("width", "8")
+        await session.do(session.run)
+        await session.do(session.pause)
+        other.edit("width", "8")
+        await other.do(other.run)
+        assert (session.status, other.status) == ("paused", "running")
+        await other.release()
+
+    play(fake_engine, scene)
+
+
+def test_what_goes_wrong_is_a_sentence(stored, fake_engine):
+    fake_engine.fails = "There is no data of that name: choose another."
+
+    async def scene(session: Session):
+        session.edit("width", "8")
+        await session.do(session.run)
+        assert session.sentence == fake_engine.fails
+        assert session.status == "new"
+        session.dismiss()
+        assert session.sentence == ""
+
+    play(fake_engine, scene)
+
+
+def test_an_error_of_the_run_is_told(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        session.runner.error = "The disk is full."
+        assert (session.status, session.sentence) == ("failed", "The disk is full.")
+
+    play(fake_engine, scene)
+
+
+def test_a_finished_run_goes_on_when_asked(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+        session.runner.running, session.runner.finished = False, True
+        assert session.status == "finished"
+        await session.do(session.run)
+        assert session.status == "running"
+        assert session.run_config.steps == 2 * RunConfig().steps
+
+    play(fake_engine, scene)
+
+
+def test_a_choice_made_while_a_run_starts_wins(stored, fake_engine):
+    async def scene(session: Session):
+        starting = session.do(session.run)
+        await asyncio.sleep(0)
+        session.edit("width", "8")
+        await starting
+        assert (session.runner, session.status) == (None, "new")
+        assert session.sentence == ""
+
+    play(fake_engine, scene)
+
+
+def test_leaving_lets_the_run_go(stored, fake_engine):
+    async def scene(session: Session):
+        await session.do(session.run)
+
+    play(fake_engine, scene)
+    assert [runner.closed for runner in fake_engine.runners] == [True]
+
+
+def test_flows_that_the_run_lacks_are_told(stored, fake_engine):
+    async def scene(session: Session):
+        session.show(["discrete", "stable"])
+        await session.do(session.reset)
+        session.runner.play(3)
+        session.show(["discrete", "stable", "rod"])
+        assert "without the rod flow" in session.notes[0]
+
+    play(fake_engine, scene)
+
+
+def test_an_unknown_preset_is_one_sentence(stored, fake_engine):
+    async def scene(session: Session):
+        session.choose("nonsense")
+        assert "There is no preset 'nonsense'" in session.sentence
+        assert session.preset == FIRST
+
+    play(fake_engine, scene)
+
+
+def test_the_present_value_of_a_field_is_the_last_change():
+    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr") == 0.2
+    assert present(RunConfig(lr=0.3), "lr") == 0.3

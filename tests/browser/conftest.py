@@ -1,0 +1,146 @@
+"""The real dashboard in a process of its own, and a real Chromium in front of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STARTS_WITHIN = 90.0  # seconds; a quiet machine needs three
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@dataclass
+class Server:
+    url: str
+    log: Path
+
+    def health(self, forget: bool = False) -> dict[str, float]:
+        """How late the server's event loop was."""
+        with urllib.request.urlopen(f"{self.url}health{'?forget' if forget else ''}", timeout=20) as answer:
+            return json.load(answer)["loop"]
+
+
+@dataclass
+class Visit:
+    """A page, and everything that it asked for and complained about."""
+
+    page: Any
+    server: Server
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self) -> float:
+        """Open the dashboard; the seconds until it is drawn."""
+        begin = time.perf_counter()
+        self.page.goto(self.server.url)
+        self.page.wait_for_selector("html[data-ready]", timeout=60_000)
+        return time.perf_counter() - begin
+
+    def model(self, name: str, expression: str) -> Any:
+        """A JavaScript expression of `model`, the Bokeh model of that name in the page."""
+        return self.page.evaluate(
+            f"(() => {{ const model = Bokeh.documents[0].get_model_by_name({name!r}); return {expression} }})()"
+        )
+
+    @property
+    def points(self) -> int:
+        return self.model("table", "model.data.step.length")
+
+    @property
+    def last_step(self) -> int:
+        """The newest step that is drawn, -1 if there is none."""
+        return self.model("table", "model.data.step.length ? model.data.step[model.data.step.length - 1] : -1")
+
+    def button(self, name: str) -> Any:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def wait(self, condition: str, seconds: float = 60.0) -> None:
+        """Wait until a JavaScript expression of `table`, the step plots' data, holds."""
+        self.page.wait_for_function(
+            f"(() => {{ const table = Bokeh.documents[0].get_model_by_name('table').data; return {condition} }})()",
+            timeout=1e3 * seconds,
+            polling=10,
+        )
+
+    def run(self, steps: int = 2, seconds: float = 90.0) -> None:
+        """Click Run, and wait for some new steps."""
+        last = self.last_step
+        self.button("Run").click()
+        self.wait(f"table.step.length && table.step[table.step.length - 1] >= {last + steps}", seconds)
+
+    def pause(self) -> int:
+        """Click Pause, wait until nothing more arrives; the newest step."""
+        self.button("Pause").click()
+        self.page.get_by_text("paused", exact=True).wait_for(timeout=30_000)
+        time.sleep(0.5)  # the last slice's frames are drawn at the next tick
+        return self.last_step
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """`cflows app` on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = tmp_path_factory.mktemp("dashboard") / "log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cflows_core", "app", "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+    server = Server(f"http://127.0.0.1:{port}/", log)
+    try:
+        _wait_for(server, process)
+        yield server
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def _wait_for(server: Server, process: subprocess.Popen) -> None:
+    end = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < end:
+        assert process.poll() is None, server.log.read_text()
+        try:
+            server.health()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    pytest.fail(f"the dashboard did not start within {STARTS_WITHIN:.0f} s: {server.log.read_text()}")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing: pip install 'cflows[dev]'")
+    with sync_api.sync_playwright() as driver:
+        found = driver.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A visitor's page, 1440 x 900 or as the test's parameters say; at the end it must have complained about nothing and asked no one else."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **getattr(request, "param", {})})
+    page = context.new_page()
+    visit = Visit(page, server)
+    page.on("request", lambda asked: visit.requests.append(asked.url))
+    page.on("pageerror", lambda error: visit.complaints.append(str(error)))
+    page.on("console", lambda told: visit.complaints.append(told.text) if told.type in ("error", "warning") else None)
+    try:
+        yield visit
+    finally:
+        context.close()
+    assert visit.complaints == []
+    elsewhere = [url for url in visit.requests if not url.startswith((server.url, "data:", f"blob:{server.url}"))]
+    assert elsewhere == []

@@ -1,0 +1,181 @@
+"""The Explore page as a visitor meets it. Times are printed (pytest -s) and asserted with much room: the machine may be busy."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+PANELS = ["Train loss", "Eigenvalues", "Oscillation Σ", "Distance to the optimizer", "Valley", "Squared gradient norm"]
+
+
+def test_the_first_screen_draws_a_stored_run(visit):
+    seconds = visit.open()
+    print(f"\nopened and drawn in {seconds:.2f} s")
+    assert visit.points > 100
+    assert [title.inner_text() for title in visit.page.locator("article h2").all()] == PANELS
+    for key in ("loss", "eigenvalues", "covariance", "distance", "valley", "gradients"):
+        # Something is drawn: more than one colour on the figure's canvas.
+        assert visit.page.locator(f"#{key} .plot canvas").first.evaluate(
+            """canvas => { const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+                           return new Set(new Uint32Array(data.buffer)).size }"""
+        ) > 20, key
+    assert len(visit.page.locator(".sentence").inner_text()) > 20
+    assert visit.page.get_by_text("stored run", exact=True).is_visible()
+    assert seconds < 20
+
+
+def test_run_pause_and_step(visit):
+    visit.open()
+    visit.server.health(forget=True)
+    before = visit.last_step
+    begin = time.perf_counter()
+    visit.button("Run").click()
+    visit.wait(f"table.step[table.step.length - 1] > {before}")
+    first = time.perf_counter() - begin
+    time.sleep(5)
+    running = visit.last_step
+    speed = visit.page.locator(".counter").inner_text()
+    paused = visit.pause()
+    health = visit.server.health()
+    print(f"\nclick to first new point {first:.2f} s; {speed}; event loop {health}")
+    assert running > before
+    time.sleep(1)
+    assert visit.last_step == paused  # really paused
+    visit.button("Step").click()
+    visit.wait(f"table.step[table.step.length - 1] > {paused}")
+    time.sleep(1)
+    assert visit.last_step == paused + 1  # exactly one
+    assert health["busiest_ms"] < 100  # never blocked by its own work
+    assert first < 10
+
+
+def test_a_step_size_changed_while_running_is_marked_and_recorded(visit):
+    visit.open()
+    visit.run()
+    field = visit.page.get_by_label("Learning rate η (step size)", exact=True)
+    field.fill("0.123")
+    field.press("Enter")
+    visit.page.wait_for_function("Bokeh.documents[0].get_model_by_name('marks').data.step.length == 1", timeout=30_000)
+    step = visit.model("marks", "model.data.step[0]")
+    assert visit.model("marks", "model.data.label[0]") == "η = 0.123"
+    assert visit.page.get_by_text(f"Learning rate η: 0.123 from step {step:,}").is_visible()
+    visit.wait(f"table.step[table.step.length - 1] >= {step}")
+
+
+@pytest.mark.parametrize("text", ["-0.1", "abc"])
+def test_nonsense_gets_a_sentence_and_the_run_goes_on(visit, text):
+    visit.open()
+    visit.run()
+    field = visit.page.get_by_label("Learning rate η (step size)", exact=True)
+    field.fill(text)
+    field.press("Enter")
+    error = visit.page.locator("[data-field=lr] .error")
+    error.wait_for(state="visible", timeout=20_000)
+    assert "must be" in error.inner_text()
+    assert text.lstrip("-") in error.inner_text()
+    assert field.get_attribute("aria-invalid") == "true"
+    last = visit.last_step
+    visit.wait(f"table.step[table.step.length - 1] > {last}")
+    assert visit.model("marks", "model.data.step.length") == 0
+
+
+def test_a_problem_control_starts_a_new_run(visit):
+    visit.open()
+    width = visit.page.get_by_label("Width", exact=True)
+    width.fill("5")
+    width.press("Enter")
+    visit.wait("table.step.length == 0")
+    assert "Press Run" in visit.page.locator(".sentence").inner_text()
+    warm = visit.page.locator("summary")
+    warm.click()
+    start = visit.page.get_by_label("Warm start (steps)", exact=True)
+    start.fill("0")
+    start.press("Enter")
+    visit.button("Run").click()
+    visit.wait("table.step.length > 2 && table.step[0] == 0")
+    visit.button("Reset").click()
+    visit.wait("table.step.length == 0")
+    visit.button("Step").click()
+    visit.wait("table.step.length == 1 && table.step[0] == 0")
+
+
+def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
+    visit.open()
+    visit.run()
+    assert not visit.button("Follow").is_visible()
+    box = visit.page.locator("#distance .plot").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    visit.page.mouse.move(x, y)
+    visit.page.mouse.down()
+    visit.page.mouse.move(x + 80, y, steps=6)
+    visit.page.mouse.up()
+    visit.button("Follow").wait_for(timeout=20_000)
+    kept = visit.model("steps", "[model.start, model.end]")
+    last = visit.last_step
+    visit.wait(f"table.step[table.step.length - 1] > {last + 1}")
+    assert visit.model("steps", "[model.start, model.end]") == kept
+    visit.button("Follow").click()
+    visit.page.wait_for_function(f"Bokeh.documents[0].get_model_by_name('steps').end > {last}", timeout=20_000)
+
+
+def test_legends_hide_curves_and_choices_change_units(visit):
+    visit.open()
+    entry = visit.page.locator("#eigenvalues").get_by_role("button", name="stable", exact=True)
+    assert entry.get_attribute("aria-pressed") == "true"
+    entry.focus()
+    visit.page.keyboard.press("Enter")
+    visit.page.locator("#eigenvalues [aria-pressed=false]").wait_for(timeout=20_000)
+    edge = "table.edge[table.edge.length - 1]"
+    visit.wait(f"Math.abs({edge} - 1) < 1e-6")
+    visit.page.locator("#eigenvalues").get_by_role("radio", name="sharpness").check()
+    visit.wait(f"Math.abs({edge} - 1) > 0.1")
+
+
+def test_hidden_flows_disappear_everywhere(visit):
+    visit.open()
+    visit.page.get_by_label("Rod flow").uncheck()
+    visit.page.locator("#distance").get_by_role("button", name="rod", exact=True).wait_for(state="detached", timeout=20_000)
+    visit.page.get_by_label("Rod flow").check()
+    visit.page.locator("#distance").get_by_role("button", name="rod", exact=True).wait_for(timeout=20_000)
+
+
+def test_every_control_has_a_name(visit):
+    visit.open()
+    nameless = visit.page.evaluate(
+        """() => { const found = []
+          const walk = (root) => { for (const element of root.querySelectorAll("*")) {
+            if (element.shadowRoot) walk(element.shadowRoot)
+            if (!["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(element.tagName)) continue
+            const name = element.getAttribute("aria-label") || element.textContent.trim() || [...(element.labels ?? [])].map((l) => l.textContent.trim()).join("")
+            if (!name) found.push(element.outerHTML.slice(0, 120)) } }
+          walk(document); return found }"""
+    )
+    assert nameless == []
+
+
+@pytest.mark.parametrize("visit", [{"color_scheme": "dark"}], indirect=True)
+def test_dark_follows_the_system_and_the_switch_turns_it(visit):
+    visit.open()
+    paper = "getComputedStyle(document.body).backgroundColor"
+    dark = visit.page.evaluate(paper)
+    visit.page.get_by_role("button", name="Switch between light and dark").click()
+    assert visit.page.evaluate("document.documentElement.dataset.theme") == "light"
+    light = visit.page.evaluate(paper)
+    brightness = [sum(int(part) for part in color[4:-1].split(",")) for color in (dark, light)]
+    assert brightness[0] < 120 < 600 < brightness[1]
+
+
+@pytest.mark.parametrize("visit", [{"viewport": {"width": w, "height": h}} for w, h in ((1024, 768), (390, 844))], indirect=True)
+def test_small_screens(visit):
+    visit.open()
+    assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    preset = visit.page.get_by_label("Preset", exact=True)
+    assert not preset.is_visible()
+    visit.page.get_by_role("button", name="Configuration", exact=True).click()
+    preset.wait_for(timeout=10_000)
+    visit.page.keyboard.press("Escape")
+    preset.wait_for(state="hidden", timeout=10_000)
+    visit.run(1)
