@@ -12,7 +12,7 @@ import param
 
 from cflows_core._version import __version__
 from cflows_core.config import RunConfig
-from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.errors import CflowsError
 
 _GROUP_TITLES = {"problem": "problem", "optimizer": "optimizer", "flows": "flows", "run": "how to run"}
 
@@ -108,13 +108,9 @@ def config_of(arguments: argparse.Namespace) -> RunConfig:
     given = {name: getattr(arguments, name) for name in RunConfig.fields() if hasattr(arguments, name)}
     if arguments.preset is None:
         return RunConfig(**given)
-    from cflows_core.presets import PRESETS
+    from cflows_core import presets
 
-    if arguments.preset not in PRESETS:
-        close = difflib.get_close_matches(arguments.preset, PRESETS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(PRESETS)}."
-        raise ConfigError(f"No preset is named {arguments.preset!r}: {hint}")
-    return PRESETS[arguments.preset].config.replace(**given)
+    return presets.get(arguments.preset).config.replace(**given)
 
 
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:

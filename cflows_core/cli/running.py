@@ -26,11 +26,12 @@ class _Stop(Exception):
     """Raised between two steps, where the simulation's state is whole."""
 
 
-def start(config: RunConfig, out: str | None, quiet: bool, until: int | None = None) -> Run:
+def start(config: RunConfig, out: str | None, quiet: bool, until: Any = None) -> Run:
     """Run a configuration from its beginning, to its end or `until` a step. Raises CflowsError, Interrupted."""
     from cflows_core.running import run
 
     path = _new_path(out)
+    _check_steps("until", until)
     with _interruptible(path) as on_frame:
         return run(config, path, progress=_bar_wanted(quiet), on_frame=on_frame, until=until)
 
@@ -40,8 +41,7 @@ def resume(path: str, steps: Any, quiet: bool) -> Run:
     from cflows_core.running import resume as go_on
     from cflows_core.store import Run
 
-    if steps is not None and (not isinstance(steps, int) or steps < 1):
-        raise CflowsError(f"`--steps` must be a whole number of at least 1, got {steps}.")
+    _check_steps("steps", steps)
     stored = Run.open(path)
     last = stored.config.warm_start + stored.config.steps
     if steps is None and stored.rows and stored.steps[-1] >= last:
@@ -56,6 +56,11 @@ def _new_path(out: str | None) -> Path | None:
     if not out.strip():
         raise CflowsError("`--out` must name a new directory, got an empty name: try --out runs/first.zarr.")
     return Path(out).expanduser()
+
+
+def _check_steps(name: str, steps: Any) -> None:
+    if steps is not None and (not isinstance(steps, int) or steps < 1):
+        raise CflowsError(f"`--{name}` must be a whole number of at least 1, got {steps}.")
 
 
 def _bar_wanted(quiet: bool) -> bool:

@@ -27,11 +27,12 @@ def summary(run: Run) -> None:
     from rich.text import Text
 
     numbers = run.summary()
-    table = Table(title=None, box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("flow", no_wrap=True)
-    for heading in ("loss", "distance", "of path", "λ₁/edge", "Σ predicted / measured", "loss error", "gradients"):
+    out = console()
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("\nflow", no_wrap=True)
+    for heading in ("final\nloss", "\ndistance", "share\nof path", "λ₁ /\nedge", "Σ: predicted\n/ measured", "loss\nerror", "\ngradients"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for flow, entry in numbers["flows"].items():
         table.add_row(
             flow,
@@ -39,12 +40,11 @@ def summary(run: Run) -> None:
             _number(entry["distance"], ".3g"),
             _percent(entry["share_of_path"]),
             _number(entry["top_eigenvalue"], ".4g"),
-            "\n".join(_variance(mode) for mode in entry["variance"]),
+            "\n".join(_variance(mode, short=out.width < 100) for mode in entry["variance"]),
             _percent(entry["loss_error"]),
             _number(entry["gradients"], ",.0f"),
             "" if entry["status"] == "running" else entry["status"],
         )
-    out = console()
     out.print(table)
     out.print()
     where = f"stored in {run.path}" if run.path else "not stored (give --out PATH to keep it)"
@@ -64,19 +64,22 @@ def presets() -> None:
 
     from cflows_core.presets import PRESETS
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("preset", "title", "what to look at"):
-        table.add_column(heading, no_wrap=heading == "preset")
-    for name, preset in PRESETS.items():
-        table.add_row(Text(name), Text(preset.title), Text(preset.look_at))
     out = console()
-    out.print(table)
-    out.print()
+    for group in dict.fromkeys(preset.group for preset in PRESETS.values()):
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True, min_width=max(map(len, PRESETS)))
+        for name, preset in PRESETS.items():
+            if preset.group == group:
+                table.add_row(Text(name), Text(f"{preset.title}. {preset.look_at} {preset.available()}".rstrip()))
+        out.print(Text(group, style="bold"))
+        out.print(table)
+        out.print()
     out.print("Run one with: cflows run --preset NAME --out runs/NAME.zarr")
 
 
-def _variance(mode: dict[str, Any]) -> str:
-    return f"{mode['predicted']:.3g} / {mode['measured']:.3g} = {_number(mode['ratio'], '.3g')}"
+def _variance(mode: dict[str, Any], short: bool) -> str:
+    ratio = _number(mode["ratio"], ".3g")
+    return ratio if short else f"{mode['predicted']:.3g} / {mode['measured']:.3g} = {ratio}"
 
 
 def _number(value: float, style: str) -> str:

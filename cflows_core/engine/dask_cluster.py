@@ -42,8 +42,8 @@ class DaskHandle:
                 if self.lost:
                     raise WorkerLost("The worker process was lost.")
             return call.result()
-        except (OSError, RuntimeError, LookupError):
-            raise WorkerLost("The worker process was lost.") from None
+        except (OSError, RuntimeError, LookupError) as problem:
+            raise WorkerLost("The worker process was lost.") from problem
         finally:
             call.cancel()
 
@@ -149,8 +149,8 @@ class DaskCluster:
         except TimeoutError:
             future.release()
             raise EngineError(f"No worker was free within {PLACE_SECONDS:.0f} s: wait until one is, or start more of them.") from None
-        except RuntimeError:  # killed meanwhile
-            raise WorkerLost("The worker process was lost.") from None
+        except RuntimeError as problem:  # killed meanwhile
+            raise WorkerLost("The worker process was lost.") from problem
         return DaskHandle(actor, future, actor._address)
 
     async def ready(self) -> list[float]:

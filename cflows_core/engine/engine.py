@@ -147,10 +147,10 @@ class Engine:
         try:
             handle = await self.backend.place(near)
             state = await handle.call(method, *args)
-        except WorkerLost:
+        except WorkerLost as lost:
             raise EngineError(
                 "The worker process was lost while it prepared this run (killed, or out of memory): start it again."
-            ) from None
+            ) from lost
         except CflowsError:
             if handle is not None:
                 with suppress(CflowsError):

@@ -126,6 +126,14 @@ def test_run_prints_a_summary_and_stores_the_run(cflows: Cli, tmp_path: Path) ->
     assert "run.zarr" in "".join(out.split())
 
 
+def test_until_pauses_and_resume_goes_on(cflows: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "run.zarr"
+    assert cflows("run", *TINY, *FAST, "--steps", "12", "--until", "5", "--out", path, "--quiet")[0] == 0
+    assert cf.Run.open(path).steps.tolist() == list(range(6))
+    assert cflows("resume", path, "--quiet") == (0, "", "")
+    assert cf.Run.open(path).steps.tolist() == list(range(13))
+
+
 def test_quiet_prints_nothing(cflows: Cli) -> None:
     assert cflows("run", *TINY, "--steps", "3", "--quiet") == (0, "", "")
 
@@ -170,6 +178,7 @@ def test_resume_goes_beyond_the_end_as_one_longer_run_would(cflows: Cli, tmp_pat
         ("run --stepz 10", ["--stepz", "--steps"]),
         ("run --targets signed", ["signed", "classes=2"]),
         ("run --out=", ["--out", "empty"]),
+        ("run --until 0", ["--until", "at least 1", "0"]),
         ("walk", ["walk", "--help"]),
         ("resume", ["path", "--help"]),
         ("resume x --steps 0", ["--steps", "at least 1", "0"]),
