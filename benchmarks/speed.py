@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import numpy as np
 import torch
 
 from cflows_core.cli.tables import console
@@ -29,9 +30,9 @@ def simulated(name: str) -> tuple[int, float, float, dict[str, float]]:
     frames = simulation.advance(seconds=SECONDS)
     seconds = time.perf_counter() - begin
     spent = {flow: (simulation.spent(flow) - before[flow]) / len(frames) for flow in config.flows}
-    central = [frame.flows["central"].get("effective_eigs") for frame in frames]
-    tracked = [float((values == values).sum()) for values in central if values is not None]
-    return simulation.objective.n_params, len(frames) / seconds, sum(tracked) / max(1, len(tracked)), spent
+    known = [np.isfinite(frame.flows["central"].get("effective_eigs", np.nan)).sum() for frame in frames]
+    tracked = float(np.mean(known))
+    return simulation.objective.n_params, len(frames) / seconds, tracked, spent
 
 
 async def engine() -> tuple[float, float, float]:

@@ -49,7 +49,7 @@ export function render({model}) {
       sayLimit(limit)
     }
     setText(step, at == null ? "–" : at.toLocaleString("en"))
-    setText(rate, running ? `${measured < 10 ? measured.toFixed(1) : Math.round(measured)} steps/s` : label)
+    setText(rate, running && measured ? `${measured < 10 ? measured.toFixed(1) : Math.round(measured)} steps/s` : label)
   }
 
   model.on("state", draw)

@@ -182,8 +182,8 @@ class StepView(View):
 
     def _rescale(self) -> None:
         scale = self.choices.get("scale", "linear")
+        self.limits.rescale(scale)
         use_scale(self.figure, scale)
-        self.limits.scale = scale
 
     def _visible_values(self) -> tuple[list[Any], list[Any]]:
         """Columns of the visible curves within the step axis: those that the limits follow, and the others."""

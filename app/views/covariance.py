@@ -39,7 +39,7 @@ def _predicted(mode: int) -> Curve:
 
     column = Column(f"central.covariance_eigs.{mode}", read)
     stroke = fade(STROKES["central_predicted"], mode)
-    return Curve(column, "central predicted", f"mode {mode + 1}, predicted", "central", stroke)
+    return Curve(column, "central predicted", f"mode {mode + 1}, predicted", "central", stroke, anchor=False)
 
 
 def _measured(mode: int) -> Curve:

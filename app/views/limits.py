@@ -27,6 +27,12 @@ class Limits:
         """Fit tightly next time."""
         self._now = None
 
+    def rescale(self, scale: str) -> None:
+        """Turn to another scale, with limits that it can draw until there is data."""
+        self.scale = scale
+        self.forget()
+        self.axis.update(start=0.1 if scale == "log" else 0.0, end=1.0)
+
     def given(self, start: float | None, end: float | None) -> bool:
         """Whether `start` and `end` are limits that were set here."""
         if start is None or end is None or self._set is None:
@@ -96,6 +102,7 @@ def use_scale(plot: figure, scale: str) -> None:
 # Bokeh's own ticks turn linear below two decades. Here: 1, 2, 5 in each decade, or decades alone where there are many.
 _LOG_TICKS = """
 const {start, end} = cb_data.range
+if (!(start > 0 && end > start && end < Infinity)) return []
 const first = Math.floor(Math.log10(start)), last = Math.ceil(Math.log10(end))
 const decades = Math.log10(end / start)
 const parts = decades > 2.5 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5]
