@@ -84,6 +84,9 @@ class DaskCluster:
             "distributed.worker.http.routes": [],
             "logging": {"distributed": "critical", "bokeh": "critical", "tornado": "critical"},
         }
+        # Read when a worker is lost: one that has not restarted by then is given up for good, and 15 s, Dask's default,
+        # are too short for a busy machine.
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"})
         cluster = None
         try:
             with dask.config.set(quiet):
