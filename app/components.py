@@ -24,7 +24,7 @@ class Component(pn.custom.JSComponent):
     state = param.Dict(default={}, doc="What is drawn.")
 
     __abstract = True
-    _stylesheets = [_STYLE]  # noqa: RUF012 (the name is Panel's)
+    _stylesheets = [_STYLE]
 
     def __init__(self, answer: Callable[[dict[str, Any]], None], **params: Any):
         self._answer = answer
@@ -40,7 +40,10 @@ class Component(pn.custom.JSComponent):
 
 
 class Form(Component):
-    """The sidebar: preset, problem, optimizer, step size, flows, run. Sends {"edit": field, "value": v}, {"preset": name}, {"flows": [...]}."""
+    """The sidebar: preset, problem, optimizer, step size, flows, run.
+
+    Sends {"edit": field, "value": v}, {"preset": name} and {"flows": [...]}.
+    """
 
     spec = param.Dict(default={}, doc="The controls (form.py).")
 

@@ -1,9 +1,9 @@
 """Which points of a long curve are drawn: the lowest and the highest value of every bucket of steps, so that no spike is lost.
 
 A long run has more steps than a plot has pixels. The *head* of the drawn window is cut into buckets of equal width and each bucket
-gives two points, its extremes in the order in which they occurred; the *tail* is drawn as it is, so that new steps are appended to what a
-browser already has and nothing is sent twice. All curves of a table share the steps of these points: an extreme is drawn at the beginning or
-in the middle of its bucket, at most one bucket (less than a pixel) from where it belongs; its value is exact.
+gives two points, its extremes in the order in which they occurred; the *tail* is drawn as it is, so that new steps are appended to
+what a browser already has and nothing is sent twice. All curves of a table share the steps of these points: an extreme is drawn at the
+beginning or in the middle of its bucket, at most one bucket (less than a pixel) from where it belongs; its value is exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Plan:
 
     @classmethod
     def make(cls, start: int, stop: int, *, keep: int = 0, max_points: int = MAX_POINTS) -> Plan:
-        """A plan for rows `start` to `stop`: all of them, or half of `max_points` points, which leaves a growing run room for the other half.
+        """A plan for rows `start` to `stop`: all of them, or half of `max_points` points, which leaves a growing run the other half.
 
         keep: rows at the end that must stay single, because their values may still change.
         """

@@ -1,4 +1,4 @@
-"""The controls of a configuration as plain data, derived from `RunConfig`: labels, bounds, choices, units and help are written there only."""
+"""The controls of a configuration as plain data, derived from `RunConfig`: bounds, units and help are written there only."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ GRID = (
 def specification() -> dict[str, Any]:
     """What the page needs to draw all controls."""
     return {
-        "presets": [{"value": name, "label": preset.title, "group": preset.group, "look": preset.look_at} for name, preset in PRESETS.items()],
+        "presets": [
+            {"value": name, "label": preset.title, "group": preset.group, "look": preset.look_at, "missing": preset.available()}
+            for name, preset in PRESETS.items()
+        ],
         "problem": [field(name) for name in PROBLEM],
         "run": [field(name) for name in RUN],
         "more": [field(name) for name in MORE],

@@ -1,24 +1,35 @@
-"""Is the server well? How late its event loop was, told at `/health` as JSON: nothing heavy may ever run in it."""
+"""Is the server well? Told at `/health` as JSON: how late its event loop was (nothing heavy may run in it), and how many runs go on."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections import deque
+from typing import TYPE_CHECKING
 
 from tornado.web import RequestHandler
+
+if TYPE_CHECKING:
+    from cflows_app.pages.explore import ExplorePage
 
 INTERVAL = 0.02  # seconds between looks at the clock
 REMEMBERED = 3000  # looks: one minute
 
 
-class LoopLag:
-    """Measures how much later than asked the running event loop calls back."""
+class Health:
+    """Measures how much later than asked the running event loop calls back, and counts what lives."""
 
     def __init__(self) -> None:
         self.recent: deque[float] = deque(maxlen=REMEMBERED)
         self.longest = 0.0
         self.busiest = 0.0
+        self._pages: weakref.WeakSet[ExplorePage] = weakref.WeakSet()
+
+    def came(self, page: ExplorePage) -> ExplorePage:
+        """Count a page while it lives."""
+        self._pages.add(page)
+        return page
 
     async def watch(self) -> None:
         """Measure until cancelled."""
@@ -31,15 +42,21 @@ class LoopLag:
             # What the loop itself computed meanwhile: on a machine with more work than cores, lateness is mostly others' work.
             self.busiest = max(self.busiest, time.thread_time() - worked)
 
-    def report(self) -> dict[str, float]:
-        """Milliseconds: mean and longest lateness of the last minute; since `forget`, the longest, and the most that the loop computed at a stretch."""
+    def report(self) -> dict[str, dict[str, float]]:
+        """What `/health` tells.
+
+        loop, in milliseconds: mean and longest lateness of the last minute; since `forget`, the longest, and the most that the loop
+        itself computed at a stretch. runs: how many a visitor watches.
+        """
         recent = list(self.recent) or [0.0]
-        return {
+        loop = {
             "mean_ms": 1e3 * sum(recent) / len(recent),
             "recent_ms": 1e3 * max(recent),
             "longest_ms": 1e3 * self.longest,
             "busiest_ms": 1e3 * self.busiest,
         }
+        runners = {id(page.session.runner) for page in self._pages if page.session.runner is not None}
+        return {"loop": loop, "runs": {"watched": len(runners)}}
 
     def forget(self) -> None:
         """Begin anew."""
@@ -50,11 +67,11 @@ class LoopLag:
 class HealthHandler(RequestHandler):
     """GET: the report. GET with `?forget`: the report, and begin anew."""
 
-    def initialize(self, lag: LoopLag) -> None:
-        self.lag = lag
+    def initialize(self, health: Health) -> None:
+        self.health = health
 
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.write({"loop": self.lag.report()})
+        self.write(self.health.report())
         if self.get_query_argument("forget", None) is not None:
-            self.lag.forget()
+            self.health.forget()

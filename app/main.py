@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import webbrowser
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 import panel as pn
 from bokeh.settings import settings as bokeh_settings
 
 from cflows_app.ahead import Ahead
-from cflows_app.health import HealthHandler, LoopLag
+from cflows_app.health import Health, HealthHandler
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shell import page_template
@@ -22,18 +23,8 @@ from cflows_core.engine import Engine
 from cflows_core.errors import EngineError
 
 TICK = 100  # milliseconds between looks for news
-
-
-def explore(page: ExplorePage) -> pn.Template:
-    """The page for one visitor, brought to life in the document being made."""
-    theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
-    session = page.session
-    document = pn.state.curdoc
-    if document is not None:
-        # Bokeh's own callback: it holds the document's lock, so that what `tick` writes is sent in one go.
-        document.add_periodic_callback(page.tick, TICK)
-        document.on_session_destroyed(lambda _: asyncio.ensure_future(session.release()))
-    return page_template(page, theme)
+EVERYWHERE = ("", "0.0.0.0", "::")
+HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def serve(
@@ -54,25 +45,65 @@ def serve(
     """
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port or _free_port(address), address, show, make_engine, origins))
+        asyncio.run(_serve(port, address, show, make_engine, origins))
 
 
-async def _serve(
-    port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str]
-) -> None:
-    lag = LoopLag()
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    starting = asyncio.ensure_future(make_engine())  # the first page opens meanwhile
+async def _serve(port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str]) -> None:
+    health = Health()
+    async with _starting(make_engine) as engine:
+        pages = Ahead(lambda: health.came(ExplorePage(Session(engine))))
+        await pages.ready()
+        port = port or _free_port(address)
+        server = _server(pages, health, port, address, [*_names(address, port), *origins])
+        stop = asyncio.Event()
+        for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
+                asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        server.start()
+        watching = asyncio.ensure_future(health.watch())
+        url = f"http://{_names(address, port)[0]}/"
+        print(f"cflows is at {url}  (Ctrl-C stops it)", flush=True)
+        if show:
+            webbrowser.open(url)
+        # What was imported stays: looking through it for garbage would hold the loop up for a fifth of a second, whenever a visitor leaves.
+        gc.collect()
+        gc.freeze()
+        try:
+            await _unless(stop, engine())
+            await stop.wait()
+        finally:
+            watching.cancel()
+            server.stop()
+
+
+@contextlib.asynccontextmanager
+async def _starting(make_engine: Callable[[], Awaitable[Engine]]) -> AsyncIterator[Callable[[], Awaitable[Engine]]]:
+    """Start the engine while the page is made ready; gives a function that waits for it. Closed at the end."""
+    starting = asyncio.ensure_future(make_engine())
 
     async def engine() -> Engine:
         return await asyncio.shield(starting)
 
-    pages = Ahead(lambda: ExplorePage(Session(engine)))
-    await pages.ready()
+    try:
+        yield engine
+    finally:
+        with contextlib.suppress(EngineError):
+            await (await starting).close()
+
+
+async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
+    """Wait until the engine has started, or the user stops the server first. Raises EngineError if it cannot start."""
+    started, stopped = asyncio.ensure_future(engine), asyncio.ensure_future(stop.wait())
+    await asyncio.wait([started, stopped], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if started.done():
+        started.result()
+
+
+def _server(pages: Ahead[ExplorePage], health: Health, port: int, address: str, origins: list[str]) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
     try:
-        server = pn.serve(
+        return pn.serve(
             {"/": lambda: explore(pages.take())},
             port=port,
             address=address,
@@ -81,35 +112,28 @@ async def _serve(
             title="cflows",
             location=False,
             verbose=False,
-            websocket_origin=[*_names(address, port), *origins],
-            extra_patterns=[(r"/health", HealthHandler, {"lag": lag})],
+            websocket_origin=origins,
+            extra_patterns=[(r"/health", HealthHandler, {"health": health})],
         )
     except OSError as problem:
-        raise EngineError(f"Port {port} of {address} cannot be used ({problem.strerror}): give another one, or 0 for any free one.") from None
-    for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
-        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
-            loop.add_signal_handler(name, stop.set)
-    server.start()
-    url = f"http://{_names(address, port)[0]}/"
-    print(f"cflows is at {url}  (Ctrl-C stops it)", flush=True)
-    if show:
-        webbrowser.open(url)
-    watching = asyncio.ensure_future(lag.watch())
-    try:
-        await asyncio.wait([asyncio.ensure_future(stop.wait()), starting], return_when=asyncio.FIRST_EXCEPTION)
-        await starting  # raises where no worker could be started
-        await stop.wait()
-    finally:
-        watching.cancel()
-        server.stop()
-        if starting.done() and not starting.exception():
-            await starting.result().close()
+        raise EngineError(f"Port {port} of {address} cannot be used ({problem.strerror}): give another, or 0 for any free one.") from None
+
+
+def explore(page: ExplorePage) -> pn.Template:
+    """The page for one visitor, brought to life in the document being made."""
+    theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
+    session, document = page.session, pn.state.curdoc
+    if document is not None:
+        # Bokeh's own callback: it holds the document's lock while `tick` writes.
+        document.add_periodic_callback(page.tick, TICK)
+        document.on_session_destroyed(lambda _: asyncio.ensure_future(session.release()))
+    return page_template(page, theme)
 
 
 def _names(address: str, port: int) -> list[str]:
     """The origins from which a browser may open the page: this machine's names for what it listens on."""
-    hosts = ["localhost", "127.0.0.1"] if address in ("", "0.0.0.0", "::", "127.0.0.1", "::1", "localhost") else [address]
-    if address in ("", "0.0.0.0", "::"):
+    hosts = ["localhost", "127.0.0.1"] if address in (*EVERYWHERE, *HERE) else [address]
+    if address in EVERYWHERE:
         hosts += [socket.gethostname(), socket.getfqdn()]
     return [f"{host}:{port}" for host in hosts]
 

@@ -1,7 +1,7 @@
 """One visitor's state: the configuration being edited, the run being watched, what is shown of it. No widgets.
 
-Actions are coroutines that change this state and nothing else; the page's one periodic callback reads it and draws. So no callback ever waits for
-a computation, and only one place writes to the document.
+Actions are coroutines that change this state and nothing else; the page's one periodic callback reads it and draws. So no callback ever
+waits for a computation, and only one place writes to the document.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ class Session(param.Parameterized):
                 sentences.append(told[-1] if told else f"The {flow} flow is {status}.")
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):
-            sentences.append(f"This run was started without the {' and the '.join(absent)} flow: Reset starts it again with what is ticked.")
+            sentences.append(f"This run was started without the {' and the '.join(absent)} flow: Reset begins again with what is ticked.")
         return sentences
 
     # -- actions ------------------------------------------------------------------------------------------------------------------

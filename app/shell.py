@@ -10,8 +10,8 @@ import panel as pn
 from bokeh.document import Document
 
 from cflows_app.pages.explore import ExplorePage
-from cflows_app.views.base import View
 from cflows_app.theme import DARK, FONT, LIGHT, css_variables
+from cflows_app.views.base import View
 
 ASSETS = Path(__file__).parent / "assets"
 

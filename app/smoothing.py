@@ -7,6 +7,9 @@ value there, as an analysis of a finished run may, would let the end of a live c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 REACH = 4  # widths beyond which a weight (below 4e-4 of the largest) is left out
@@ -41,7 +44,7 @@ def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 
 class Smoother:
-    """The average of one growing series; `update` computes only what new rows can have changed."""
+    """The average of one growing series; `update` computes only what new rows can have changed. sigma: in rows."""
 
     def __init__(self, sigma: float):
         self.sigma = sigma
@@ -52,12 +55,19 @@ class Smoother:
         """Rows before the first new one whose average a new row changes."""
         return int(REACH * self.sigma + 0.5) if self.sigma > 0 else 0
 
-    def update(self, series: np.ndarray) -> np.ndarray:
-        """The average [n] of `series` [n], of which the former call saw the beginning."""
-        old = len(self.values)
-        if len(series) > old:
+    def update(self, series: np.ndarray, breaks: Sequence[int] = ()) -> np.ndarray:
+        """The average [n] of `series` [n], of which the former call saw the beginning.
+
+        breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across.
+        """
+        old, n = len(self.values), len(series)
+        if n > old:
             first = max(0, old - self.reach)  # the first average that changes
-            context = max(0, first - self.reach)
-            fresh = gaussian_average(series[context:], self.sigma)[first - context :]
-            self.values = np.concatenate([self.values[:first], fresh])
+            starts = [0, *(row for row in breaks if 0 < row < n), n]
+            pieces = [self.values[:first]]
+            for start, stop in pairwise(starts):
+                if stop > first:
+                    context = max(start, first - self.reach)
+                    pieces.append(gaussian_average(series[context:stop], self.sigma)[max(first, start) - context :])
+            self.values = np.concatenate(pieces)
         return self.values

@@ -41,6 +41,13 @@ class Reading:
         """`values` [n] with NaN while the flow is settling: what it says then is no prediction (math.md 4)."""
         return np.where(self.history.status(flow) == SETTLING, np.nan, values)
 
+    @property
+    def breaks(self) -> list[int]:
+        """Rows at which something else begins: the flows, or the optimizer after a change."""
+        config = self.config
+        steps = sorted({config.warm_start, *(step for step, _, _ in config.changes)})
+        return np.searchsorted(self.history.steps, steps).tolist()
+
     def changed(self, field: str) -> np.ndarray:
         """The value [n] that a numeric field of the configuration had at each row."""
         steps = self.history.steps
@@ -79,7 +86,7 @@ class Table:
         self.source.data[column.name] = np.empty(0, dtype=np.float32)
 
     def update(self, reading: Reading, window: tuple[float, float] | None = None) -> bool:
-        """Bring the source up to date with the history; `window` (steps) asks for the detail of that part alone. True if anything changed."""
+        """Bring the source up to date with the history; True if anything changed. window: the steps to show in detail, None for all."""
         content = (self.sigma, *sorted(reading.options.items()))
         renewed = reading.history is not self._history or content != self._content
         if renewed:
@@ -130,11 +137,12 @@ class Table:
         self.source.stream(fresh)  # type: ignore[arg-type]
 
     def _values(self, reading: Reading) -> Iterator[tuple[Column, np.ndarray]]:
+        breaks = reading.breaks
         for column in self.columns.values():
             values = column.read(reading)
             if column.smooth:
                 smoother = self._smoothers.setdefault(column.name, Smoother(self.sigma / reading.config.record_every))
-                values = smoother.update(values)
+                values = smoother.update(values, breaks)
             yield column, values
 
     def _reach(self, reading: Reading) -> int:

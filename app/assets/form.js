@@ -20,7 +20,7 @@ export function render({model}) {
   function row(field, extra) {
     const input = control(field)
     const unit = field.unit ? h("span", {class: "unit"}, ` (${field.unit})`) : null
-    const error = h("p", {class: "error", id: `${input.id}-error`, role: "alert", hidden: true})
+    const error = h("p", {class: "refused", id: `${input.id}-error`, role: "alert", hidden: true})
     const element = h("div", {class: "field", "data-field": field.name}, h("label", {for: input.id, title: field.doc}, field.label, unit), input, extra, error)
     fields.set(field.name, {field, input, error, element})
     return element
@@ -32,9 +32,9 @@ export function render({model}) {
 
   // Preset
   const groups = new Map()
-  for (const {value, label, group} of spec.presets) {
+  for (const {value, label, group, missing} of spec.presets) {
     if (!groups.has(group)) groups.set(group, h("optgroup", {label: group}))
-    groups.get(group).append(h("option", {value}, label))
+    groups.get(group).append(h("option", {value, disabled: Boolean(missing), title: missing}, missing ? `${label} (data not found)` : label))
   }
   const custom = h("option", {value: "custom", hidden: true}, "Your own")
   const preset = h("select", {id: "preset", onchange: () => model.send_msg({preset: preset.value})}, custom, [...groups.values()])

@@ -38,7 +38,7 @@ class ExplorePage:
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self._stale = True  # something other than the history asks for drawing
-        self._sentence, self._sentence_at = "", 0.0
+        self._sentence, self._sentence_at, self._sentence_of = "", 0.0, object()
         self._told, self._told_at = None, 0.0
         self.tick()
 
@@ -85,23 +85,22 @@ class ExplorePage:
             self.canvas.marks.data = marks
 
     def _show_controls(self, session: Session) -> None:
-        runner, history = session.runner, session.history
+        runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
-        if now - self._sentence_at > PHASE_SECONDS or not session.status == "running":
-            self._sentence, self._sentence_at = texts.sentence(session), now
+        subject = (status, len(history), history)
+        if subject != self._sentence_of and (status != "running" or now - self._sentence_at > PHASE_SECONDS):
+            self._sentence, self._sentence_at, self._sentence_of = texts.sentence(session), now, subject
         step = int(history.steps[-1]) if len(history) else None
         if now - self._told_at > SAY_SECONDS:
             self._told, self._told_at = step, now
         rate = 0.0 if runner is None else runner.steps_per_second
         self.transport.show(
-            status=session.status, label=texts.STATUSES[session.status], step=step, rate=round(rate, 1), limit=session.speed, busy=session.busy
+            status=status, label=texts.STATUSES[status], step=step, rate=round(rate, 1), limit=session.speed, busy=session.busy
         )
         self.status.show(
-            status=texts.STATUSES[session.status], sentence=self._sentence, notes=session.notes, problem=session.sentence, step=self._told
+            status=texts.STATUSES[status], sentence=self._sentence, notes=session.notes, problem=session.sentence, step=self._told
         )
-        self.viewbar.show(
-            smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following
-        )
+        self.viewbar.show(smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following)
         self.form.show(
             values=texts.values_shown(session),
             errors=session.errors,

@@ -13,7 +13,7 @@ from cflows_core.history import History
 AHEAD = 0.02  # of the shown steps, left free for those to come
 SHORTEST = 20  # steps
 LAST = 500  # steps
-LEAD = 0.2  # of the flows' steps, shown of the warm start before them
+LEAD = 0.08  # of the flows' steps, shown of the warm start before them
 SPANS = {"all": "All", "flows": "Flows", "last": f"Last {LAST}"}
 
 
@@ -54,7 +54,7 @@ class StepAxis:
         if self.span == "last":
             first = max(first, newest - LAST)
         elif self.span == "flows" and newest > warm_start:
-            first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST)
+            first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST // 2)
         span = max(newest - first, SHORTEST)
         start, end = first - AHEAD / 4 * span, first + (1 + AHEAD) * span
         if (start, end) != (self._canvas.steps.start, self._canvas.steps.end):

@@ -51,6 +51,7 @@ class View(ABC):
     title: ClassVar[str]
     caption: ClassVar[str]
     options: ClassVar[dict[str, dict[str, str]]] = {}
+
     def __init__(self) -> None:
         self.choices = {name: next(iter(values)) for name, values in self.options.items()}
         self.hidden: set[str] = set()
@@ -137,7 +138,7 @@ class StepView(View):
         """The curves, in the order in which they are drawn."""
 
     def build(self) -> figure:
-        plot = self.canvas.figure(self.y_label)
+        plot = self.canvas.figure(self.key, self.y_label)
         for curve in self.curves:
             stroke = curve.stroke
             self.canvas.table.add(curve.column)

@@ -6,7 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from bokeh.models import CDSView, ColumnDataSource, CrosshairTool, Glyph, GlyphRenderer, Range1d, Span, Text, VSpan
+from bokeh.models import (
+    BoxZoomTool,
+    CDSView,
+    ColumnDataSource,
+    CrosshairTool,
+    Glyph,
+    GlyphRenderer,
+    PanTool,
+    Range1d,
+    ResetTool,
+    SaveTool,
+    Span,
+    Text,
+    VSpan,
+    WheelZoomTool,
+)
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Table
@@ -30,19 +45,31 @@ class Canvas:
         steps = np.asarray(self.table.source.data["step"])
         return (steps >= self.steps.start) & (steps <= self.steps.end)
 
-    def figure(self, y_label: str) -> figure:
-        """An empty plot over the steps."""
+    def figure(self, name: str, y_label: str) -> figure:
+        """An empty plot over the steps; `name`: of the picture that it saves."""
         plot = figure(
-            x_range=self.steps, y_range=Range1d(0, 1), tools="xpan,xwheel_zoom,box_zoom,reset,save", active_drag="xpan", **_FIGURE
+            x_range=self.steps,
+            y_range=Range1d(0, 1),
+            tools=[
+                PanTool(dimensions="width"),
+                WheelZoomTool(dimensions="width"),
+                BoxZoomTool(),
+                ResetTool(),
+                SaveTool(filename=f"cflows-{name}"),
+                CrosshairTool(overlay=self.pointer, visible=False),
+            ],
+            **_FIGURE,
         )
-        plot.add_tools(CrosshairTool(overlay=self.pointer, visible=False))
         _style(plot, "step", y_label, self.palette)
         return plot
 
-    def plane(self, x_label: str, y_label: str) -> figure:
+    def plane(self, name: str, x_label: str, y_label: str) -> figure:
         """An empty plot of two directions."""
         plot = figure(
-            x_range=Range1d(-1, 1), y_range=Range1d(-1, 1), tools="pan,wheel_zoom,reset,save", active_drag="pan", **_FIGURE
+            x_range=Range1d(-1, 1),
+            y_range=Range1d(-1, 1),
+            tools=[PanTool(), WheelZoomTool(), ResetTool(), SaveTool(filename=f"cflows-{name}")],
+            **_FIGURE,
         )
         _style(plot, x_label, y_label, self.palette)
         use_scale(plot, "linear")
@@ -67,7 +94,6 @@ class Canvas:
         )
         render(plot, self.marks, line, level="underlay", tags=["color:mark"])
         render(plot, self.marks, text, y_range_name="frame", tags=["color:mark"])
-
 
     def paint(self, palette: dict[str, str], plots: Sequence[figure]) -> None:
         """Give all that carries a colour's name in its tags that colour of the palette."""

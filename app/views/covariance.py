@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cflows_app.streaming import Column, Reading
+from cflows_app.streaming import SETTLING, Column, Reading
 from cflows_app.theme import STROKES
 from cflows_app.views.base import Curve, StepView
 from cflows_app.views.curves import MODES, fade
@@ -30,6 +30,14 @@ class CovarianceView(StepView):
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
         self.figure.yaxis.axis_label = "variance (P-metric)" if value == "metric" else "variance (weights²)"
+
+    def note(self, reading: Reading) -> str:
+        if "central" not in reading.config.flows:
+            return "Σ belongs to the central flow, which is not part of this run."
+        status = reading.history.status("central")
+        if len(status) and status[-1] == SETTLING:
+            return "The central flow is settling at the edge: until it has, its Σ means nothing and is not drawn."
+        return ""
 
 
 def _predicted(mode: int) -> Curve:

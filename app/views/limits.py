@@ -1,4 +1,4 @@
-"""Vertical limits that follow the data calmly: they give way when a curve would leave the plot, and close in only when half of it is empty."""
+"""Limits that follow the data calmly: they give way when a curve would leave the plot, and close in only when half of it is empty."""
 
 from __future__ import annotations
 
@@ -113,15 +113,16 @@ for (let n = first; n <= last; n += 1)
 return ticks.filter((tick) => tick >= start && tick <= end)
 """
 _POWER_OF_TEN = """
-const power_of_ten = (n) => "10" + [...String(n)].map((c) => c == "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c]).join("")
+const raised = "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"
+const power_of_ten = (n) => "10" + [...String(n)].map((c) => c == "-" ? "\u207b" : raised[c]).join("")
 """
-_LOG_LABELS = _POWER_OF_TEN + """
+_LOG_LABELS = f"""{_POWER_OF_TEN}
 const power = Math.floor(Math.log10(tick) + 1e-9)
 if (power >= -3 && power <= 3) return String(Number(tick.toPrecision(2)))
 const mantissa = Math.round(tick / 10 ** power)
-return (mantissa == 1 ? "" : `${mantissa}·`) + power_of_ten(power)
+return (mantissa == 1 ? "" : mantissa + "·") + power_of_ten(power)
 """
-_LINEAR_LABELS = _POWER_OF_TEN + """
+_LINEAR_LABELS = f"""{_POWER_OF_TEN}
 const size = Math.max(...ticks.map(Math.abs))
 const power = Math.floor(Math.log10(size))
 if (tick == 0) return "0"

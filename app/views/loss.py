@@ -12,7 +12,7 @@ from cflows_app.views.curves import curve
 class LossView(StepView):
     key = "loss"
     title = "Train loss"
-    caption = "The central flow's prediction runs through the smoothed loss."
+    caption = "Central's prediction runs through the smoothed loss."
     y_label = "loss"
     options = {"scale": LINEAR_OR_LOG}
 

@@ -46,16 +46,16 @@ class ValleyView(View):
         self.x_limits, self.y_limits = Limits(self.figure.x_range, empty=0.25), Limits(self.figure.y_range)
 
     def build(self) -> figure:
-        plot = self.canvas.plane("along the valley (weights)", "across (weights)")
+        plot = self.canvas.plane(self.key, "along the valley (weights)", "across (weights)")
         self.entries = {legend: (flow, stroke) for _, flow, _, legend, stroke in PATHS}
-        ellipse = Patch(x="x", y="y", fill_alpha=0.10, line_width=1.6, **self._colors("central"))
-        self.draw("central, Σ", "central", STROKES["central"], render(plot, self.ellipse, ellipse))
         for name, flow, _, legend, stroke in PATHS:
             thin = Stroke(stroke.color, 0.8 if name == "raw" else 1.4, stroke.dash)
             path = Line(x="x", y="y", line_width=thin.width, line_dash=list(thin.dash), line_color=self._color(thin.color))
             self.draw(legend, flow, stroke, render(plot, self.paths[name], path))
-        rod = Line(x="x", y="y", line_width=5, line_alpha=0.75, line_cap="round", line_color=self._color("rod"))
+        rod = Line(x="x", y="y", line_width=7, line_alpha=0.55, line_cap="round", line_color=self._color("rod"))
         self.draw("rod", "rod", STROKES["rod"], render(plot, self.rod, rod))
+        ellipse = Patch(x="x", y="y", fill_alpha=0.12, line_width=2, **self._colors("central"))
+        self.draw("central, Σ", "central", STROKES["central"], render(plot, self.ellipse, ellipse))
         for name, flow, _, legend, stroke in PATHS:
             color = "discrete" if name == "raw" else stroke.color
             size = 8 if name == "raw" else 5

@@ -109,12 +109,13 @@ class Central(Flow[CentralState]):
         loss, gradient = self.objective.loss_and_grad(predicted.w)
         values, vectors, eigen = self.eigenpairs(predicted, gradient, state.eigen)
         # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
-        sharpening = float(values[0] - state.values[0]) / dt
+        before = state.values
+        sharpening = float(values[0] - before[0]) / dt
         state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
         if state.settling and float(values[0]) <= SETTLED * c:
             state = replace(state, settling=False)
         k = int((values > EDGE * c).sum())
-        state = self._project(state, vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
+        state = self._project(state, before, vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
         if state.stopped:
             return state
         if state.point is not predicted:
@@ -125,13 +126,17 @@ class Central(Flow[CentralState]):
             )
         return replace(state, loss=loss, gradient=gradient)
 
-    def _project(self, state: CentralState, U: Tensor, gradient: Tensor, dt: float) -> CentralState:
-        """The point back at the edge; `gradient` is ∇L at the predicted point."""
+    def _project(self, state: CentralState, before: Tensor, U: Tensor, gradient: Tensor, dt: float) -> CentralState:
+        """The point back at the edge; `gradient` is ∇L at the predicted point, `before` the eigenvalues ahead of it."""
         c, k, values = self.optimizer.threshold, U.shape[1], state.values
         state = self._refreshed(state, U)
-        alpha = c - values[:k]
-        wanted = alpha.clamp_min(-CAP * c) if state.settling else alpha
-        solution = solve_sdcp(torch.diag(wanted), dt * state.sensitivity)
+        target = torch.full_like(values[:k], c)
+        if state.settling:
+            # Against the eigenvalues before the predicted motion, which a projection has to undo first: capping the whole projection could
+            # balance that motion above the edge for ever.
+            known = min(k, len(before))
+            target[:known] = (before[:known] - CAP * c).clamp_min(c)
+        solution = solve_sdcp(torch.diag(target - values[:k]), dt * state.sensitivity)
         if not solution.ok:
             return replace(state, stopped=self._unheld(solution.status, float(values[0])))
         lift = smat(dt * state.sensitivity @ svec(solution.X))  # β[X]: what the projection takes off H, in the basis U

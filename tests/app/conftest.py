@@ -1,4 +1,4 @@
-"""A run made of formulas, with every series that gradient descent gives, and an engine that plays it: the dashboard's tests need no network."""
+"""A run made of formulas, with every series that gradient descent gives, and an engine that plays it: these tests train nothing."""
 
 from __future__ import annotations
 

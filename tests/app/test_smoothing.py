@@ -65,3 +65,15 @@ def test_rows_beyond_its_reach_never_change():
     after = smoother.update(values)
     np.testing.assert_array_equal(after[: 500 - smoother.reach], before[: 500 - smoother.reach])
     assert (after[500 - smoother.reach : 500] != before[500 - smoother.reach :]).any()
+
+
+@pytest.mark.parametrize("pieces", [(180,), (60, 60, 60), (1,) * 180])
+def test_no_average_reaches_across_a_break(pieces):
+    values = np.where(np.arange(180) < 70, 1.0, 9.0)
+    values[120:] = 4.0
+    smoother, n = Smoother(10.0), 0
+    for piece in pieces:
+        n += piece
+        got = smoother.update(values[:n], [70, 120])
+    np.testing.assert_allclose(got, values, rtol=1e-12)
+    assert 1.0 < Smoother(10.0).update(values)[70] < 9.0

@@ -24,10 +24,10 @@ class Server:
     url: str
     log: Path
 
-    def health(self, forget: bool = False) -> dict[str, float]:
-        """How late the server's event loop was."""
+    def health(self, forget: bool = False) -> dict[str, dict[str, float]]:
+        """How late the server's event loop was, and how many runs are watched."""
         with urllib.request.urlopen(f"{self.url}health{'?forget' if forget else ''}", timeout=20) as answer:
-            return json.load(answer)["loop"]
+            return json.load(answer)
 
 
 @dataclass
@@ -48,9 +48,7 @@ class Visit:
 
     def model(self, name: str, expression: str) -> Any:
         """A JavaScript expression of `model`, the Bokeh model of that name in the page."""
-        return self.page.evaluate(
-            f"(() => {{ const model = Bokeh.documents[0].get_model_by_name({name!r}); return {expression} }})()"
-        )
+        return self.page.evaluate(f"(() => {{ const model = Bokeh.documents[0].get_model_by_name({name!r}); return {expression} }})()")
 
     @property
     def points(self) -> int:
@@ -130,7 +128,7 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A visitor's page, 1440 x 900 or as the test's parameters say; at the end it must have complained about nothing and asked no one else."""
+    """A visitor's page, 1440 x 900 or as the test's parameters say; at the end it has complained of nothing and asked no one else."""
     context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **getattr(request, "param", {})})
     page = context.new_page()
     visit = Visit(page, server)

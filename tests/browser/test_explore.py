@@ -18,10 +18,13 @@ def test_the_first_screen_draws_a_stored_run(visit):
     assert [title.inner_text() for title in visit.page.locator("article h2").all()] == PANELS
     for key in ("loss", "eigenvalues", "covariance", "distance", "valley", "gradients"):
         # Something is drawn: more than one colour on the figure's canvas.
-        assert visit.page.locator(f"#{key} .plot canvas").first.evaluate(
-            """canvas => { const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
+        assert (
+            visit.page.locator(f"#{key} .plot canvas").first.evaluate(
+                """canvas => { const {data} = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height)
                            return new Set(new Uint32Array(data.buffer)).size }"""
-        ) > 20, key
+            )
+            > 20
+        ), key
     assert len(visit.page.locator(".sentence").inner_text()) > 20
     assert visit.page.get_by_text("stored run", exact=True).is_visible()
     assert seconds < 20
@@ -39,7 +42,7 @@ def test_run_pause_and_step(visit):
     running = visit.last_step
     speed = visit.page.locator(".counter").inner_text()
     paused = visit.pause()
-    health = visit.server.health()
+    health = visit.server.health()["loop"]
     print(f"\nclick to first new point {first:.2f} s; {speed}; event loop {health}")
     assert running > before
     time.sleep(1)
@@ -50,6 +53,16 @@ def test_run_pause_and_step(visit):
     assert visit.last_step == paused + 1  # exactly one
     assert health["busiest_ms"] < 100  # never blocked by its own work
     assert first < 10
+
+
+def test_a_visitor_who_leaves_stops_their_run(visit):
+    visit.open()
+    visit.run()
+    visit.page.goto("about:blank")
+    end = time.monotonic() + 90  # Bokeh looks for lost visitors every 17 s, and gives them 15 s to come back
+    while visit.server.health()["runs"]["watched"] and time.monotonic() < end:
+        time.sleep(0.5)
+    assert visit.server.health()["runs"]["watched"] == 0
 
 
 def test_a_step_size_changed_while_running_is_marked_and_recorded(visit):
@@ -149,8 +162,9 @@ def test_every_control_has_a_name(visit):
           const walk = (root) => { for (const element of root.querySelectorAll("*")) {
             if (element.shadowRoot) walk(element.shadowRoot)
             if (!["INPUT", "SELECT", "BUTTON", "TEXTAREA"].includes(element.tagName)) continue
-            const name = element.getAttribute("aria-label") || element.textContent.trim() || [...(element.labels ?? [])].map((l) => l.textContent.trim()).join("")
-            if (!name) found.push(element.outerHTML.slice(0, 120)) } }
+            const labels = [...(element.labels ?? [])].map((label) => label.textContent.trim()).join("")
+            const named = element.getAttribute("aria-label") || element.textContent.trim() || labels
+            if (!named) found.push(element.outerHTML.slice(0, 120)) } }
           walk(document); return found }"""
     )
     assert nameless == []

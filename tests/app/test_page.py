@@ -1,0 +1,223 @@
+"""The page without a browser: a valid document, and messages from its controls that do what they say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+
+import numpy as np
+import param
+import pytest
+from bokeh.document import Document
+
+import cflows_app.session as session_module
+from cflows_app import form, texts
+from cflows_app.ahead import Ahead
+from cflows_app.main import _names, serve
+from cflows_app.pages.explore import ExplorePage
+from cflows_app.session import Session
+from cflows_app.shell import page_template
+from cflows_app.stored import Stored
+from cflows_app.theme import DARK
+from cflows_core.config import OPTIMIZER_NAMES, RunConfig
+from cflows_core.engine import Engine
+from cflows_core.errors import EngineError
+
+
+@pytest.fixture(autouse=True)
+def _stored(monkeypatch, make_history):
+    run = Stored(Path("first.zarr"), RunConfig(), make_history(300))
+    monkeypatch.setattr(session_module, "stored_run", lambda name: run)
+
+
+def play(engine, scene: Callable[[ExplorePage], Coroutine]) -> None:
+    async def whole() -> None:
+        async def ready():
+            return engine
+
+        page = ExplorePage(Session(ready))
+        await scene(page)
+        await page.session.release()
+
+    asyncio.run(whole())
+
+
+async def done(page: ExplorePage) -> None:
+    """Let the session's actions finish, and draw."""
+    while page.session._tasks:
+        await asyncio.gather(*page.session._tasks)
+    page.tick()
+
+
+def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
+    async def scene(page: ExplorePage):
+        for theme in ("light", "dark"):
+            document = Document()
+            page_template(ExplorePage(page.session), theme).server_doc(document)
+            with caplog.at_level(logging.WARNING):
+                document.validate()
+            assert [record.getMessage() for record in caplog.records] == []
+            names = {root.name for root in document.roots}
+            assert {"form", "transport", "status", "viewbar", "loss_plot", "loss_legend", "valley_plot"} <= names
+
+    play(fake_engine, scene)
+
+
+def test_a_dark_page_is_dark_from_the_start(fake_engine):
+    async def scene(page: ExplorePage):
+        page.paint("dark")
+        for plot in page.figures.values():
+            assert plot.background_fill_color == DARK["card"]
+            assert all(axis.axis_label_text_color == DARK["muted"] for axis in plot.axis)
+
+    play(fake_engine, scene)
+
+
+def test_the_page_opens_with_the_stored_run_drawn(fake_engine):
+    async def scene(page: ExplorePage):
+        assert len(page.canvas.table.source.data["step"]) == 300
+        assert page.status.state["sentence"]
+        assert page.transport.state["label"] == "stored run"
+        assert page.form.state["values"]["lr"] == "0.3"
+
+    play(fake_engine, scene)
+
+
+def test_run_draws_what_arrives(fake_engine):
+    async def scene(page: ExplorePage):
+        page._on_transport({"action": "run"})
+        await done(page)
+        page.session.runner.play(7)
+        page.tick()
+        assert page.canvas.table.source.data["step"][-1] == 306
+        assert page.transport.state["step"] == 306
+        assert page.canvas.steps.end > 306
+
+    play(fake_engine, scene)
+
+
+def test_a_change_is_marked_labelled_and_listed(fake_engine):
+    async def scene(page: ExplorePage):
+        page._on_transport({"action": "run"})
+        await done(page)
+        page._on_form({"edit": "lr", "value": "0.125"})
+        await done(page)
+        page.session.runner.play(1)
+        page.tick()
+        assert dict(page.canvas.marks.data) == {"step": [300], "label": ["η = 0.125"]}
+        assert page.form.state["changes"] == ["Learning rate η: 0.125 from step 300"]
+
+    play(fake_engine, scene)
+
+
+def test_close_changes_share_a_label():
+    config = RunConfig(changes=[(100, "lr", 0.1), (105, "lr", 0.2), (300, "lr", 0.4)])
+    assert texts.changes_to_mark(config, 500.0) == {"step": [100, 105, 300], "label": ["", "η = 0.2", "η = 0.4"]}
+
+
+def test_nonsense_is_shown_beside_its_control(fake_engine):
+    async def scene(page: ExplorePage):
+        page._on_form({"edit": "lr", "value": "-0.1"})
+        page._on_form({"edit": "width", "value": "many"})
+        page.tick()
+        assert "must be positive, got -0.1" in page.form.state["errors"]["lr"]
+        assert "'many'" in page.form.state["errors"]["width"]
+
+    play(fake_engine, scene)
+
+
+def test_view_controls(fake_engine):
+    async def scene(page: ExplorePage):
+        data = page.canvas.table.source.data
+        before = np.asarray(data["discrete.loss.smooth"]).copy()
+        page._on_viewbar({"smoothing": "60"})
+        page.tick()
+        assert np.abs(np.asarray(page.canvas.table.source.data["discrete.loss.smooth"]) - before).max() > 1e-4
+        page._on_viewbar({"smoothing": "wide"})
+        assert page.canvas.table.sigma == 60
+        page._on_legend(page.views[1], {"choose": "unit", "value": "raw"})
+        page.tick()
+        np.testing.assert_allclose(page.canvas.table.source.data["edge"], 2 / 0.3, rtol=1e-6)
+        page._on_legend(page.views[0], {"choose": "scale", "value": "log"})
+        page._on_legend(page.views[0], {"toggle": "raw"})
+        page.tick()
+        assert page.views[0].figure.y_range.start > 0
+        assert [entry["on"] for entry in page.legends["loss"].state["entries"] if entry["label"] == "raw"] == [False]
+        page._on_form({"flows": ["discrete", "central"]})
+        page.tick()
+        assert [entry["label"] for entry in page.legends["distance"].state["entries"]] == ["central"]
+
+    play(fake_engine, scene)
+
+
+def test_a_message_that_means_nothing_does_nothing(fake_engine):
+    async def scene(page: ExplorePage):
+        page._on_transport({"action": "launch"})
+        page._on_viewbar({"span": "forever"})
+        page._on_legend(page.views[0], {"choose": "scale", "value": "cubic"})
+        page._on_form({"edit": "no_such_field", "value": "1"})
+        page.tick()
+        assert "has no field `no_such_field`" in page.session.errors["no_such_field"]
+
+    play(fake_engine, scene)
+
+
+@pytest.mark.parametrize("name", [*form.PROBLEM, *form.RUN, *form.MORE, "lr"])
+def test_a_control_says_what_its_field_says(name):
+    control, parameter = form.field(name), RunConfig.param[name]
+    assert (control["label"], control["doc"]) == (parameter.label, parameter.doc)
+    if isinstance(parameter, param.Selector):
+        assert [value for value, _ in control["choices"]] == parameter.objects
+    else:
+        assert (control["min"], control["max"]) == parameter.bounds
+
+
+def test_nine_optimizers_are_laid_out_and_those_that_run_can_be_chosen():
+    cells = [cell for row in form.specification()["optimizer"]["rows"] for cell in row["cells"]]
+    assert len({cell["value"] for cell in cells}) == 9
+    assert [cell["value"] for cell in cells if cell["ready"]] == list(OPTIMIZER_NAMES)
+
+
+def test_a_port_in_use_is_one_sentence_and_stops_the_workers(monkeypatch):
+    closed = []
+
+    class Workers:
+        async def close(self) -> None:
+            closed.append(self)
+
+    async def local(*_: int) -> Workers:
+        return Workers()
+
+    monkeypatch.setattr(Engine, "local", local)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(EngineError, match=r"^Port \d+ of 127\.0\.0\.1 cannot be used .*: give another, or 0 for any free one\.$"):
+            serve(taken.getsockname()[1])
+    assert len(closed) == 1
+
+
+def test_only_this_machine_may_open_the_page_unless_told_otherwise():
+    assert _names("127.0.0.1", 5006) == ["localhost:5006", "127.0.0.1:5006"]
+    assert _names("10.0.0.5", 80) == ["10.0.0.5:80"]
+    assert len(_names("0.0.0.0", 80)) == 4
+
+
+def test_one_is_made_ahead():
+    async def scene():
+        made: list[int] = []
+
+        def make() -> int:
+            made.append(len(made))
+            return made[-1]
+
+        ahead = Ahead(make)
+        await ahead.ready()
+        assert ahead.take() == 0
+        assert ahead.take() > 0  # the next one, or a fresh one if that is still being made
+        await ahead.ready()
+
+    asyncio.run(scene())
