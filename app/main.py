@@ -7,6 +7,7 @@ import contextlib
 import gc
 import signal
 import socket
+import sys
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
@@ -44,6 +45,7 @@ def serve(
     names under which browsers may reach it, beside the machine's own. Raises EngineError where no worker, or no port, is to be had.
     """
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
+    port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, address, show, make_engine, origins))
 
@@ -53,7 +55,6 @@ async def _serve(port: int, address: str, show: bool, make_engine: Callable[[], 
     async with _starting(make_engine) as engine:
         pages = Ahead(lambda: health.came(ExplorePage(Session(engine))))
         await pages.ready()
-        port = port or _free_port(address)
         server = _server(pages, health, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
@@ -102,21 +103,18 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
 
 def _server(pages: Ahead[ExplorePage], health: Health, port: int, address: str, origins: list[str]) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
-    try:
-        return pn.serve(
-            {"/": lambda: explore(pages.take())},
-            port=port,
-            address=address,
-            show=False,
-            start=False,
-            title="cflows",
-            location=False,
-            verbose=False,
-            websocket_origin=origins,
-            extra_patterns=[(r"/health", HealthHandler, {"health": health})],
-        )
-    except OSError as problem:
-        raise EngineError(f"Port {port} of {address} cannot be used ({problem.strerror}): give another, or 0 for any free one.") from None
+    return pn.serve(
+        {"/": lambda: explore(pages.take())},
+        port=port,
+        address=address,
+        show=False,
+        start=False,
+        title="cflows",
+        location=False,
+        verbose=False,
+        websocket_origin=origins,
+        extra_patterns=[(r"/health", HealthHandler, {"health": health})],
+    )
 
 
 def explore(page: ExplorePage) -> pn.Template:
@@ -138,7 +136,14 @@ def _names(address: str, port: int) -> list[str]:
     return [f"{host}:{port}" for host in hosts]
 
 
-def _free_port(address: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((address, 0))
+def _usable(port: int, address: str) -> int:
+    """The port, or a free one for 0. Raises EngineError if it cannot be listened on."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        if sys.platform != "win32":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as problem:
+            reason = problem.strerror or str(problem)
+            raise EngineError(f"Port {port} of {address} cannot be used ({reason}): give another, or 0 for any free one.") from None
         return probe.getsockname()[1]

@@ -1,0 +1,152 @@
+"""Each preset shows what its one line promises, by measurement; the discrete optimizer and one flow are enough to see it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import ConfigError
+from cflows_core.frames import Frame
+from cflows_core.presets import DEFAULT, PRESETS, Preset, get
+from cflows_core.problems.build import build_problem
+from cflows_core.problems.datasets import find_cifar10
+from cflows_core.simulation import Simulation
+
+EDGE = 2.0  # gradient descent's threshold
+
+
+def run(name: str, until: int, flows: Sequence[str] = ("discrete",)) -> list[Frame]:
+    """The preset's frames from the start of its flows to step `until`."""
+    config = PRESETS[name].config.replace(flows=flows, observe=[])
+    frames = Simulation(config).advance(steps=until + 1)
+    return frames[config.warm_start :]
+
+
+def top(frames: list[Frame], mode: int = 0) -> np.ndarray:
+    """The discrete run's eigenvalue of a mode over the edge, [n]; NaN where it is not tracked, as all far below are."""
+    return np.array([frame.flows["discrete"]["effective_eigs"][mode] for frame in frames]) / EDGE  # type: ignore[index]
+
+
+def ranks(frames: list[Frame]) -> dict[int, int]:
+    """Step -> rank of Σ, where the central flow gives one."""
+    found = {frame.step: frame.flows["central"].get("rank", math.nan) for frame in frames}
+    return {step: int(rank) for step, rank in found.items() if not math.isnan(float(rank))}
+
+
+def test_names_and_lines() -> None:
+    assert next(iter(PRESETS)) == DEFAULT
+    for name, preset in PRESETS.items():
+        assert preset.name == name
+        assert RunConfig.from_json(preset.config.to_json()) == preset.config
+        for text in (preset.title, preset.group, preset.look_at):
+            assert text
+            assert "\n" not in text
+    assert len({preset.config.hash for preset in PRESETS.values()}) == len(PRESETS)
+    groups = [preset.group for preset in PRESETS.values()]
+    assert groups == sorted(groups, key=groups.index)  # a group is listed in one piece
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        PRESETS[DEFAULT].title = "other"  # type: ignore[misc]
+
+
+def test_the_default_is_large_enough() -> None:
+    config = PRESETS[DEFAULT].config
+    problem = build_problem(config)
+    assert problem.objective.n_params >= 1482
+    assert config.n_train >= 300
+
+
+def test_get_names_what_is_close() -> None:
+    assert get(DEFAULT) is PRESETS[DEFAULT]
+    with pytest.raises(ConfigError, match=r"There is no preset 'digits-mpl': did you mean digits-mlp"):
+        get("digits-mpl")
+    with pytest.raises(ConfigError, match=f"There is no preset '§': there are {DEFAULT}, "):
+        get("§")
+
+
+def test_availability(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert PRESETS[DEFAULT].available() == ""
+    monkeypatch.setenv("CFLOWS_DATA_DIR", str(tmp_path))
+    missing: Preset = PRESETS["cifar10-mlp"]
+    assert "CIFAR-10, which was not found" in missing.available()
+
+
+def test_divergence_is_told() -> None:
+    frames = run("digits-diverges", 20)
+    assert [event.kind for frame in frames for event in frame.events if event.flow == "discrete"] == ["diverged"]
+
+
+def test_cross_entropy_touches_the_edge_and_leaves() -> None:
+    frames = run("digits-cross-entropy", 60, ("central",))
+    eigenvalue = top(frames)
+    assert 0.99 < eigenvalue[:20].max() < 1.05
+    assert eigenvalue[60] < 0.6
+    assert max(ranks(frames[:15]).values()) == 1
+    assert ranks(frames)[60] == 0
+
+
+def test_a_rod_without_oscillation_follows_the_stable_flow() -> None:
+    """By step 95 the central flow knows of the edge; the rod, which had nothing to grow from, has gone the stable way."""
+    last = run("digits-no-oscillation", 95, ("stable", "rod"))[-1]
+    apart = abs(last.distance["rod"] - last.distance["stable"])
+    assert apart < 0.05 * last.distance["stable"]
+
+
+@pytest.mark.slow
+def test_one_mode_then_two() -> None:
+    found = ranks(run("digits-mlp", 260, ("central",)))
+    second = min(step for step, rank in found.items() if rank == 2)
+    assert 180 < second < 220
+    assert {rank for step, rank in found.items() if 105 < step < second} == {1}
+    assert {rank for step, rank in found.items() if step >= second} == {2}
+
+
+@pytest.mark.slow
+def test_a_larger_step_has_more_modes_and_settles_first() -> None:
+    frames = run("digits-mlp-many", 300, ("central",))
+    assert frames[0].status["central"] == "settling"
+    assert frames[10].status["central"] == "running"
+    assert {2, 3} <= set(ranks(frames).values())
+
+
+@pytest.mark.slow
+def test_gelu_comes_to_the_edge_and_leaves_it() -> None:
+    frames = run("digits-mlp-gelu", 520, ("central",))
+    eigenvalue = top(frames)
+    assert eigenvalue[:150].min() > 0.98
+    assert eigenvalue[:150].max() < 1.05
+    assert eigenvalue[-1] < 0.95
+    found = ranks(frames)
+    assert found[300] == 1
+    assert found[520] == 0
+
+
+@pytest.mark.slow
+def test_sharpening_reaches_the_edge_from_step_0() -> None:
+    eigenvalue = top(run("digits-sharpening", 260))
+    first = int(np.argmax(eigenvalue > 1))
+    assert 180 < first < 260
+    assert eigenvalue[first // 2] < 0.9
+
+
+@pytest.mark.slow
+def test_the_cnn_circles_around_the_edge() -> None:
+    eigenvalue = top(run("digits-cnn", 220))
+    crossings = np.count_nonzero(np.diff(np.sign(eigenvalue - 1)))
+    assert crossings >= 4
+    assert abs(np.median(eigenvalue) - 1) < 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_cifar10() is None, reason="CIFAR-10 is missing: set CFLOWS_DATA_DIR to its folder")
+def test_cifar10_keeps_to_the_edge_with_one_mode() -> None:
+    frames = run("cifar10-mlp", 265)
+    first, second = top(frames), top(frames, 1)
+    assert np.abs(first[: 250 - 75] - 1).max() < 0.02
+    assert second[150 - 75] < 0.9
+    assert second[-1] > 0.98
