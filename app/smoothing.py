@@ -58,7 +58,8 @@ class Smoother:
     def update(self, series: np.ndarray, breaks: Sequence[int] = ()) -> np.ndarray:
         """The average [n] of `series` [n], of which the former call saw the beginning.
 
-        breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across.
+        breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across, and the row itself
+        is left out, so that the curve has a gap there.
         """
         old, n = len(self.values), len(series)
         if n > old:
@@ -70,4 +71,5 @@ class Smoother:
                     context = max(start, first - self.reach)
                     pieces.append(gaussian_average(series[context:stop], self.sigma)[max(first, start) - context :])
             self.values = np.concatenate(pieces)
+            self.values[[row for row in breaks if 0 < row < n]] = np.nan
         return self.values

@@ -10,6 +10,7 @@ from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
 
 SYMBOLS = {"lr": "η"}
+LABEL = 0.1  # of a plot's width, that a label takes
 STATUSES = {
     "new": "not started",
     "stored": "stored run",
@@ -35,13 +36,22 @@ def step_size_hint(config: RunConfig) -> str:
     return f"Edge of stability at sharpness {Optimizer(config.optimizer, lr=config.lr).threshold / config.lr:.3g}."
 
 
-def changes_to_mark(config: RunConfig, span: float) -> dict[str, list[Any]]:
-    """Steps and labels of the changes, for the marks' source; of those closer than a label is wide only the last keeps its label."""
+def changes_to_mark(config: RunConfig, start: float, end: float) -> dict[str, list[Any]]:
+    """The changes for the marks' source, steps `start` to `end` being in view.
+
+    Of those closer than a label is wide only the last keeps its label; near the right edge a label hangs on the left of its line.
+    """
     steps = [step for step, _, _ in config.changes]
     labels = [f"{SYMBOLS.get(name, RunConfig.param[name].label)} = {value:g}" for _, name, value in config.changes]
-    close = 0.08 * span
-    kept = [label if i + 1 == len(steps) or steps[i + 1] - steps[i] > close else "" for i, label in enumerate(labels)]
-    return {"step": steps, "label": kept}
+    wide = LABEL * (end - start)
+    kept = [label if i + 1 == len(steps) or steps[i + 1] - steps[i] > wide else "" for i, label in enumerate(labels)]
+    left = [step > end - 1.5 * wide for step in steps]
+    return {
+        "step": steps,
+        "label": kept,
+        "align": ["right" if flag else "left" for flag in left],
+        "offset": [-4 if flag else 4 for flag in left],
+    }
 
 
 def changes_recorded(config: RunConfig) -> list[str]:

@@ -29,6 +29,13 @@ function segmented(name, label, choices, choose) {
   return {element, set: (value) => { const input = inputs.get(value); if (input) input.checked = true }}
 }
 
+// A sentence in which `names` stand between backticks.
+function setSentence(element, text) {
+  if (element.dataset.text === text) return
+  element.dataset.text = text
+  element.replaceChildren(...text.split("`").map((part, i) => i % 2 ? h("code", {}, part) : part))
+}
+
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }

@@ -95,7 +95,7 @@ export function render({model}) {
       // A value that was refused stays as it was typed, beside the sentence that says why; one being typed is left alone.
       if (!sentence && input.getRootNode().activeElement !== input) input.value = text
       input.setAttribute("aria-invalid", String(Boolean(sentence)))
-      setText(error, sentence)
+      setSentence(error, sentence)
       error.hidden = !sentence
       element.hidden = Boolean(field.when) && values[field.when[0]] !== field.when[1]
     }

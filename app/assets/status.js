@@ -19,7 +19,7 @@ export function render({model}) {
       notes.replaceChildren(...(state.notes ?? []).map((note) => h("li", {}, note)))
     }
     notes.hidden = !told
-    setText(problem, state.problem ?? "")
+    setSentence(problem, state.problem ?? "")
     banner.hidden = !state.problem
     const news = `${state.status}. ${state.sentence ?? ""} ${told}`
     const now = performance.now()

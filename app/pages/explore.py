@@ -80,7 +80,7 @@ class ExplorePage:
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
     def _mark(self, session: Session) -> None:
-        marks = texts.changes_to_mark(session.run_config, self.canvas.steps.end - self.canvas.steps.start)
+        marks = texts.changes_to_mark(session.run_config, self.canvas.steps.start, self.canvas.steps.end)
         if marks != self.canvas.marks.data:
             self.canvas.marks.data = marks
 

@@ -36,7 +36,7 @@ class Canvas:
         self.table, self.palette = table, palette
         self.steps = Range1d(0, 100, name="steps")
         self.frame = Range1d(0, 1)  # from the lower to the upper edge of every plot: where the marks' labels hang
-        self.marks = ColumnDataSource({"step": [], "label": []}, name="marks")
+        self.marks = ColumnDataSource({"step": [], "label": [], "align": [], "offset": []}, name="marks")
         self.pointer = Span(dimension="height", line_dash="dotted", line_width=1, line_color=palette["faint"])
         self.pointer.tags = ["color:faint"]
 
@@ -90,7 +90,8 @@ class Canvas:
             text_font={"value": FONT},
             text_font_size="11px",
             text_baseline="top",
-            x_offset=4,
+            text_align="align",
+            x_offset="offset",
         )
         render(plot, self.marks, line, level="underlay", tags=["color:mark"])
         render(plot, self.marks, text, y_range_name="frame", tags=["color:mark"])

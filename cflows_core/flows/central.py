@@ -112,7 +112,8 @@ class Central(Flow[CentralState]):
         before = state.values
         sharpening = float(values[0] - before[0]) / dt
         state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
-        if state.settling and float(values[0]) <= SETTLED * c:
+        # By the eigenvalue before the predicted motion: that motion alone may take it further than this in one substep.
+        if state.settling and float(before[0]) <= SETTLED * c:
             state = replace(state, settling=False)
         k = int((values > EDGE * c).sum())
         state = self._project(state, before, vectors[:, :k], gradient, dt) if k else self._without_covariance(state)

@@ -106,7 +106,7 @@ def test_a_change_is_marked_labelled_and_listed(fake_engine):
         await done(page)
         page.session.runner.play(1)
         page.tick()
-        assert dict(page.canvas.marks.data) == {"step": [300], "label": ["η = 0.125"]}
+        assert dict(page.canvas.marks.data) == {"step": [300], "label": ["η = 0.125"], "align": ["right"], "offset": [-4]}
         assert page.form.state["changes"] == ["Learning rate η: 0.125 from step 300"]
 
     play(fake_engine, scene)
@@ -114,7 +114,9 @@ def test_a_change_is_marked_labelled_and_listed(fake_engine):
 
 def test_close_changes_share_a_label():
     config = RunConfig(changes=[(100, "lr", 0.1), (105, "lr", 0.2), (300, "lr", 0.4)])
-    assert texts.changes_to_mark(config, 500.0) == {"step": [100, 105, 300], "label": ["", "η = 0.2", "η = 0.4"]}
+    marks = texts.changes_to_mark(config, 0.0, 500.0)
+    assert (marks["step"], marks["label"]) == ([100, 105, 300], ["", "η = 0.2", "η = 0.4"])
+    assert marks["align"] == ["left"] * 3
 
 
 def test_nonsense_is_shown_beside_its_control(fake_engine):
