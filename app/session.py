@@ -83,18 +83,19 @@ class Session(param.Parameterized):
         return self.error or (self.runner.error if self.runner is not None else "")
 
     @property
-    def notes(self) -> list[str]:
-        """What a viewer must know of flows that do not simply run: one sentence each."""
+    def notes(self) -> list[tuple[str, str]]:
+        """What a viewer must know of flows that do not simply run: settling, stopped or absent, and a sentence."""
         history, sentences = self.history, []
         for flow in self.run_config.flows:
             status = STATUSES[history.status(flow)[-1]] if len(history) else STATUSES[0]
             if status in ("settling", "stopped"):
                 kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
                 told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
-                sentences.append(told[-1] if told else f"The {flow} flow is {status}.")
+                sentences.append((status, told[-1] if told else f"The {flow} flow is {status}."))
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):
-            sentences.append(f"This run was started without the {' and the '.join(absent)} flow: Reset begins again with what is ticked.")
+            names = " and the ".join(absent)
+            sentences.append(("absent", f"This run was started without the {names} flow: Reset begins again with what is ticked."))
         return sentences
 
     # -- actions ------------------------------------------------------------------------------------------------------------------

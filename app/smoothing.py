@@ -58,8 +58,8 @@ class Smoother:
     def update(self, series: np.ndarray, breaks: Sequence[int] = ()) -> np.ndarray:
         """The average [n] of `series` [n], of which the former call saw the beginning.
 
-        breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across, and the row itself
-        is left out, so that the curve has a gap there.
+        breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across, and the row
+        itself is left out, so that the curve has a gap there.
         """
         old, n = len(self.values), len(series)
         if n > old:

@@ -22,13 +22,14 @@ STATUSES = {
 }
 
 
-def sentence(session: Session) -> str:
-    """What to look at now."""
+def sentence(session: Session) -> tuple[str, list[str]]:
+    """What to look at now, and what a viewer must know beside it: one sentence each."""
     if len(session.history):
-        return phase(session.history, config=session.run_config).sentence
+        now = phase(session.history, config=session.run_config)
+        return now.sentence, [note for status, note in session.notes if status != now.name]
     if session.status == "starting":
-        return "The worker prepares the network and the data."
-    return "Press Run: the optimizer starts from its initial weights, and its flows beside it."
+        return "The worker prepares the network and the data.", []
+    return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
 
 
 def step_size_hint(config: RunConfig) -> str:

@@ -38,7 +38,7 @@ class ExplorePage:
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self._stale = True  # something other than the history asks for drawing
-        self._sentence, self._sentence_at, self._sentence_of = "", 0.0, object()
+        self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at = None, 0.0
         self.tick()
 
@@ -87,9 +87,10 @@ class ExplorePage:
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
-        subject = (status, len(history), history)
-        if subject != self._sentence_of and (status != "running" or now - self._sentence_at > PHASE_SECONDS):
-            self._sentence, self._sentence_at, self._sentence_of = texts.sentence(session), now, subject
+        subject = (status, len(history), history, tuple(session.shown))
+        if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
+            self._said, self._said_at, self._said_of = texts.sentence(session), now, subject
+        sentence, notes = self._said
         step = int(history.steps[-1]) if len(history) else None
         if now - self._told_at > SAY_SECONDS:
             self._told, self._told_at = step, now
@@ -97,9 +98,7 @@ class ExplorePage:
         self.transport.show(
             status=status, label=texts.STATUSES[status], step=step, rate=round(rate, 1), limit=session.speed, busy=session.busy
         )
-        self.status.show(
-            status=texts.STATUSES[status], sentence=self._sentence, notes=session.notes, problem=session.sentence, step=self._told
-        )
+        self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         self.viewbar.show(smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following)
         self.form.show(
             values=texts.values_shown(session),

@@ -25,6 +25,7 @@ class StepAxis:
         self._kept: set[str] = set()  # views whose vertical limits the visitor chose
         self.following = True
         self.span = "flows"
+        self._given: tuple[float, float] | None = None  # as set here last
         for view in views:
             view.figure.on_event(RangesUpdate, lambda event, view=view: self._moved(view, event))
             view.figure.on_event(Reset, lambda _: self.follow())
@@ -40,13 +41,16 @@ class StepAxis:
 
     def follow(self) -> None:
         """Follow the newest step again, with limits that fit."""
-        self.following = True
+        self.following, self._given = True, None
         self._kept.clear()
         for view in self._views:
             view.fit_again()
 
     def update(self, history: History, warm_start: int) -> None:
         """Move the axis after the newest step."""
+        now = (float(self._canvas.steps.start), float(self._canvas.steps.end))
+        if self._given is not None and now != self._given:
+            self.following = False  # the visitor moved it; the figure's own event may come later than this look
         if not self.following:
             return
         steps = history.steps
@@ -57,7 +61,8 @@ class StepAxis:
             first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST // 2)
         span = max(newest - first, SHORTEST)
         start, end = first - AHEAD / 4 * span, first + (1 + AHEAD) * span
-        if (start, end) != (self._canvas.steps.start, self._canvas.steps.end):
+        self._given = (start, end)
+        if now != self._given:
             self._canvas.steps.update(start=start, end=end)
 
     def _moved(self, view: View, event: RangesUpdate) -> None:

@@ -36,7 +36,7 @@ class CovarianceView(StepView):
             return "Σ belongs to the central flow, which is not part of this run."
         status = reading.history.status("central")
         if len(status) and status[-1] == SETTLING:
-            return "The central flow is settling at the edge: until it has, its Σ means nothing and is not drawn."
+            return "The central flow is settling: no Σ until it is back at the edge."
         return ""
 
 

@@ -48,7 +48,10 @@ def drawn(view_type, history, **options):
 )
 def test_curves_are_the_series_of_the_run(history, view, column, flow, series):
     _, data = drawn(view, history)
-    np.testing.assert_allclose(data[column], history.series(flow, series), rtol=1e-6)
+    expected = history.series(flow, series).copy()
+    if column.endswith("smooth"):
+        expected[300] = np.nan  # the learning rate changes
+    np.testing.assert_allclose(data[column], expected, rtol=1e-6)
 
 
 def test_distances(history):
@@ -158,6 +161,8 @@ def test_the_axis_follows_until_the_visitor_pans(make_history):
         view.limits.fit([np.array([1.0, 2.0])])
 
     canvas.steps.update(start=100, end=200)  # as the browser does
+    axis.update(make_history(305), warm_start=100)  # news arrives before the event that tells of the pan
+    assert (canvas.steps.start, canvas.steps.end) == (100, 200)
     axis._moved(loss, moved(loss, y=(1.4, 1.6)))
     axis._moved(distance, moved(distance))
     assert not axis.following

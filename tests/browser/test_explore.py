@@ -119,6 +119,7 @@ def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.open()
     visit.run()
     assert not visit.button("Follow").is_visible()
+    last = visit.last_step
     box = visit.page.locator("#distance .plot").bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     visit.page.mouse.move(x, y)
@@ -127,6 +128,7 @@ def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.page.mouse.up()
     visit.button("Follow").wait_for(timeout=20_000)
     kept = visit.model("steps", "[model.start, model.end]")
+    assert kept[1] < last
     last = visit.last_step
     visit.wait(f"table.step[table.step.length - 1] > {last + 1}")
     assert visit.model("steps", "[model.start, model.end]") == kept
