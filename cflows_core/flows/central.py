@@ -27,7 +27,9 @@ from cflows_core.optimizers import State
 
 EDGE = 0.975  # modes with λ above this share of c take part in the complementarity problem
 NEAR = 0.9  # below it no mode can reach the edge within a step, and one eigensolve a step is enough
-SETTLED, CAP = 1.02, 0.05  # settling lasts while λ > 1.02 c; then an eigenvalue comes down by at most 5 % of c a substep
+# Settling begins with an eigenvalue above 1.02 c, lowers it by at most 5 % of c a substep, and ends after a projection that reached c: the next one
+# starts at the edge, and only then is X free of the way down, which it would scale by 1/dt.
+ABOVE, CAP, SETTLED = 1.02, 0.05, 1.001
 REFRESH = 20  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
 NEGLIGIBLE = 1e-9  # eigenvalues of X below this share of the largest are the solver's round-off
 
@@ -80,7 +82,7 @@ class Central(Flow[CentralState]):
     def changed(self, state: CentralState) -> CentralState:
         """Eigenvalues under the optimizer's present parameters; above the edge the flow settles first."""
         values, _, eigen = self.eigenpairs(state.point, state.gradient, state.eigen)
-        settling = bool(len(values)) and float(values[0]) > SETTLED * self.optimizer.threshold
+        settling = bool(len(values)) and float(values[0]) > ABOVE * self.optimizer.threshold
         none = state.point.w.new_zeros(len(state.point.w), 0)
         return replace(state, eigen=eigen, values=values, settling=settling, modes=none, curvatures=none, variances=none[0], frame=none)
 
@@ -112,7 +114,7 @@ class Central(Flow[CentralState]):
         before = state.values
         sharpening = float(values[0] - before[0]) / dt
         state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
-        # By the eigenvalue before the predicted motion: that motion alone may take it further than this in one substep.
+        # By the eigenvalue before the predicted motion, which may take it above the edge by itself.
         if state.settling and float(before[0]) <= SETTLED * c:
             state = replace(state, settling=False)
         k = int((values > EDGE * c).sum())
