@@ -122,7 +122,7 @@ _FIGURE: dict[str, Any] = {
     "sizing_mode": "stretch_both",
     "min_height": 120,
     "active_scroll": None,
-    "toolbar_location": "right",
+    "toolbar_location": "above",
     "toolbar_inner": True,
     "outline_line_color": None,
     "min_border": 0,

@@ -27,8 +27,8 @@ from cflows_core.optimizers import State
 
 EDGE = 0.975  # modes with λ above this share of c take part in the complementarity problem
 NEAR = 0.9  # below it no mode can reach the edge within a step, and one eigensolve a step is enough
-# Settling begins with an eigenvalue above 1.02 c, lowers it by at most 5 % of c a substep, and ends after a projection that reached c: the next one
-# starts at the edge, and only then is X free of the way down, which it would scale by 1/dt.
+# Settling begins with an eigenvalue above 1.02 c, lowers it by at most 5 % of c a substep, and ends after a projection that reached c:
+# the next one starts at the edge, and only then is X free of the way down, which it would scale by 1/dt.
 ABOVE, CAP, SETTLED = 1.02, 0.05, 1.001
 REFRESH = 20  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
 NEGLIGIBLE = 1e-9  # eigenvalues of X below this share of the largest are the solver's round-off
