@@ -31,8 +31,8 @@ def run(
     """Run a configuration to its end and return it; stored at `out` (a new directory), or in memory.
 
     objective, weights: a problem of your own. progress: show a bar. until: pause after this optimizer step. on_frame: called with every
-    frame. Paused, interrupted by the keyboard or by an error, everything recorded is committed and checkpointed first, so that `resume` goes on.
-    Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
+    frame. Paused, interrupted by the keyboard or by an error, all that is recorded is committed and checkpointed first, so that `resume`
+    goes on. Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
     """
     _use_threads(config)
     simulation = Simulation(config, objective, weights)
