@@ -273,7 +273,7 @@ class RunConfig(param.Parameterized):
         if name in ("flows", "observe"):
             return _selection(name, parameter, value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool) and isinstance(parameter, param.Number):
-            number = float(value) if abs(value) < 1e300 else math.inf
+            number = _as_float(value)
             if not math.isfinite(number):
                 raise ConfigError(f"`{name}` must be a finite number, got {value}.{_typical(parameter)}")
             if not isinstance(parameter, param.Integer):
@@ -342,6 +342,14 @@ class RunConfig(param.Parameterized):
         return "RunConfig(" + ", ".join(f"{k}={v!r}" for k, v in changed.items()) + ")"
 
 
+def _as_float(value: Any) -> float:
+    """The value as a float; integers beyond every float are infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def _plain_default(parameter: Any) -> Any:
     return list(parameter.default) if isinstance(parameter.default, (tuple, list)) else parameter.default
 
@@ -379,7 +387,7 @@ def _rule(parameter: Any) -> str:
     if isinstance(parameter, param.Selector):
         return "one of " + ", ".join(map(str, parameter.objects))
     kind = "a whole number" if isinstance(parameter, param.Integer) else "a number"
-    low, high = parameter.bounds
+    low, high = parameter.bounds or (0, None)
     if high is not None:
         return f"{kind} from {low:g} to {high:,}"
     return "positive" if low == 0 and not parameter.inclusive_bounds[0] else f"{kind} of at least {low:g}"

@@ -55,6 +55,7 @@ class Simulation:
         else:
             problem = build_problem(config)
         self.config, self.problem = config, problem
+        self._own_objective = objective is not None
         self.objective = problem.objective
         self.step = 0
         self.wall_time = 0.0
@@ -101,10 +102,16 @@ class Simulation:
         if self.finished:
             raise StopIteration
         begin = time.perf_counter()
-        if self._emitted:
-            self._advance()
-        self._emitted = True
-        flows, distance = observe(self)
+        whole = self.fork()
+        try:
+            if self._emitted:
+                self._advance()
+            self._emitted = True
+            flows, distance = observe(self)
+        except BaseException:
+            # An interrupt in mid-step must not leave some flows a step ahead of others: what is saved now is to resume bit for bit.
+            self.__dict__.update(whole.__dict__)
+            raise
         self._note_changes_of_state(flows)
         if self.finished:
             self._events.append(Event(self.step, "", "finished", f"The run is complete: {self.step:,} steps."))
@@ -130,7 +137,7 @@ class Simulation:
         for name, state in self.states.items():
             if not state.stopped:
                 self._run(name, lambda flow, state=state: flow.step(state))
-        if self.step == self.config.warm_start:
+        if self.step == self.config.warm_start and not self.states["discrete"].stopped:
             self._start_flows()
 
     def _run(self, name: str, work: Any) -> None:
@@ -233,6 +240,7 @@ class Simulation:
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.to_json(),
+            "own_objective": self._own_objective,
             "step": self.step,
             "emitted": self._emitted,
             "wall_time": self.wall_time,
@@ -252,9 +260,13 @@ class Simulation:
             raise StoreError(
                 f"This checkpoint has version {version}, and this cflows reads version {CHECKPOINT_VERSION}: use the cflows that wrote it."
             )
+        if checkpoint["own_objective"] and objective is None:
+            raise StoreError(
+                "This run trains an objective of its own, which no file holds: give it again, as Simulation.load(path, objective)."
+            )
         config = RunConfig.from_json(checkpoint["config"])
         simulation = object.__new__(cls)
-        simulation.config = config
+        simulation.config, simulation._own_objective = config, objective is not None
         states = {name: from_plain(FLOWS[name].state_type, plain) for name, plain in checkpoint["states"].items()}
         simulation.problem = build_problem(config) if objective is None else Problem(objective, states["discrete"].point.w)
         simulation.objective = simulation.problem.objective

@@ -1,4 +1,4 @@
-// Theme and drawer. Axes read CSS variables by themselves; curves are coloured here, by the variable that their tag names.
+// Theme, drawer, and a word when the server is gone. Axes read CSS variables by themselves; curves are coloured here, by the variable that their tag names.
 (function () {
   const root = document.documentElement
   const dark = window.matchMedia("(prefers-color-scheme: dark)")
@@ -59,5 +59,8 @@
     clearInterval(waiting)
     root.dataset.ready = "true"
     if (server !== chosen()) color()
+    const lost = document.getElementById("lost")
+    window.Bokeh.documents[0].on_event("connection_lost", () => { lost.hidden = false })
+    window.Bokeh.documents[0].on_event("client_reconnected", () => { lost.hidden = true })
   }, 30)
 })()

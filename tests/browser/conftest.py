@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 class Server:
     url: str
     log: Path
+    process: subprocess.Popen
 
     def health(self, forget: bool = False) -> dict[str, dict[str, float]]:
         """How late the server's event loop was, and how many runs are watched."""
@@ -84,30 +86,42 @@ class Visit:
         return self.last_step
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextmanager
+def dashboard(log: Path) -> Iterator[Server]:
     """`cflows app` on a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    log = tmp_path_factory.mktemp("dashboard") / "log"
+    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port)]
     with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "cflows_core", "app", "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
-        )
-    server = Server(f"http://127.0.0.1:{port}/", log)
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}/", log, process)
     try:
-        _wait_for(server, process)
+        _wait_for(server)
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
-def _wait_for(server: Server, process: subprocess.Popen) -> None:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One dashboard for a module's tests."""
+    with dashboard(tmp_path_factory.mktemp("dashboard") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Server]:
+    """A dashboard that a test may stop."""
+    with dashboard(tmp_path / "log") as server:
+        yield server
+
+
+def _wait_for(server: Server) -> None:
     end = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < end:
-        assert process.poll() is None, server.log.read_text()
+        assert server.process.poll() is None, server.log.read_text()
         try:
             server.health()
         except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
@@ -195,3 +196,16 @@ def test_small_screens(visit):
     visit.page.keyboard.press("Escape")
     preset.wait_for(state="hidden", timeout=10_000)
     visit.run(1)
+
+
+def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browser, own_server):
+    page = browser.new_page()
+    page.goto(own_server.url)
+    page.wait_for_selector("html[data-ready]", timeout=60_000)
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("button", name="Pause", exact=True).and_(page.locator(":enabled")).wait_for(timeout=90_000)
+    own_server.process.send_signal(signal.SIGINT)
+    assert own_server.process.wait(timeout=60) == 0
+    page.get_by_text("The connection to the server is lost").wait_for(timeout=20_000)
+    page.close()
+    assert "Traceback" not in own_server.log.read_text()

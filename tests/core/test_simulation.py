@@ -153,6 +153,35 @@ def test_divergence_is_told_and_the_flows_go_on() -> None:
     assert len(frames) == 61
 
 
+def test_interrupted_in_mid_step_it_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulation = Simulation(SMALL)
+    begun = simulation.advance(steps=24)
+    with monkeypatch.context() as patch:
+
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(type(simulation.flow("rod")), "step", interrupt)  # the last flow: the others have stepped
+        with pytest.raises(KeyboardInterrupt):
+            next(simulation)
+    assert simulation.step_number == 24
+    assert_identical(begun + simulation.advance(steps=100), list(Simulation(SMALL)))
+
+
+def test_no_flow_starts_from_a_diverged_optimizer() -> None:
+    frames = list(Simulation(SMALL.replace(lr=6.0, warm_start=30, steps=5)))
+    assert frames[-1].step == 35
+    assert set(frames[-1].flows) == {"discrete"}
+
+
+def test_own_objective_is_asked_for_again(tmp_path) -> None:
+    objective = cf.Objective.from_function(lambda w: (w**4).sum(), 2)
+    path = Simulation(RunConfig(lr=0.1, steps=5), objective=objective, weights=torch.ones(2).double()).save(tmp_path / "own.pt")
+    assert Simulation.load(path, objective).step_number == 0
+    with pytest.raises(StoreError, match="objective of its own"):
+        Simulation.load(path)
+
+
 @pytest.mark.slow
 def test_digits_preset_at_the_edge() -> None:
     """Issue's figures: 300 steps from a warm start at the edge with several modes (math.md 11: η = 0.3)."""
