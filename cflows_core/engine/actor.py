@@ -14,6 +14,7 @@ from cflows_core.engine.host import SimulationHost, describe, use_threads
 from cflows_core.errors import CflowsError, EngineError
 
 if TYPE_CHECKING:
+    from cflows_core.problems.objective import Objective
     from cflows_core.simulation import Simulation
 
 logger = logging.getLogger("cflows")
@@ -82,13 +83,13 @@ class SimulationActor:
         simulation, self._thread = _parked.pop(token)
         return await self._begin(lambda: SimulationHost.adopt(simulation, out))
 
-    async def resume(self, path: str, record: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    async def resume(self, path: str, record: bool, objective: Objective | None) -> tuple[dict[str, Any], dict[str, Any]]:
         """Go on with a stored run; its history's rows, and its state. Raises StoreError."""
         self._thread = WorkThread(self._threads)
         rows: list[dict[str, Any]] = []
 
         def load() -> SimulationHost:
-            host, history = SimulationHost.resume(path, record)
+            host, history = SimulationHost.resume(path, record, objective)
             use_threads(host.simulation.config.threads)  # known only now
             rows.append(history.pack())
             return host

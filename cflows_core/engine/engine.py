@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cflows_core.config import RunConfig
 from cflows_core.engine.backends import Backend, Handle, InProcess, WorkerLost
@@ -14,6 +14,9 @@ from cflows_core.engine.dask_cluster import DaskCluster
 from cflows_core.engine.runner import Runner
 from cflows_core.errors import CflowsError, ConfigError, EngineError
 from cflows_core.history import History
+
+if TYPE_CHECKING:
+    from cflows_core.problems.objective import Objective
 
 PathLike = str | os.PathLike[str]
 
@@ -84,14 +87,15 @@ class Engine:
                 self._shared[config.hash, path] = task
         return await self._view(task)
 
-    async def resume(self, path: PathLike, *, record: bool = True) -> Runner:
+    async def resume(self, path: PathLike, *, record: bool = True, objective: Objective | None = None) -> Runner:
         """A paused run from a stored one's last checkpoint, with its history up to there.
 
-        It goes on writing to `path`; `record=False` leaves the store as it is. Raises StoreError where there is no run,
-        no checkpoint, or another recorder at work.
+        It goes on writing to `path`; `record=False` leaves the store as it is. `objective` again, if the run was started
+        on one of your own. Raises StoreError where there is no run, or another recorder at work.
         """
         name = os.fspath(path)
-        return await self._view(self._open("resume", (name, record), name if record else None))
+        problem = {} if objective is None else {"objective": objective}
+        return await self._view(self._open("resume", (name, record, objective), name if record else None, problem=problem))
 
     async def close(self) -> None:
         """Close every run, then the workers this engine started."""

@@ -13,6 +13,7 @@ from cflows_core.frames import Frame
 from cflows_core.history import History
 
 if TYPE_CHECKING:
+    from cflows_core.problems.objective import Objective
     from cflows_core.simulation import Simulation
     from cflows_core.store import Recorder
 
@@ -53,17 +54,19 @@ class SimulationHost:
         return cls.adopt(Simulation(config, **problem), out)
 
     @classmethod
-    def resume(cls, path: str, record: bool) -> tuple[SimulationHost, History]:
+    def resume(cls, path: str, record: bool, objective: Objective | None) -> tuple[SimulationHost, History]:
         """A stored run from its last checkpoint and its history up to there; `record`: go on writing to `path`.
 
-        Raises StoreError.
+        objective: again that of a run on an objective of one's own. Raises StoreError.
         """
         from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
 
         run = Run.open(path)
         # Killed before its first checkpoint: from the beginning, which repeats what is stored.
-        simulation = Simulation.load(run.checkpoint_path) if run.checkpoint_path else Simulation(run.config)
+        saved = run.checkpoint_path
+        simulation = Simulation.load(saved, objective) if saved else Simulation(run.config, objective)
+        simulation.config = run.config  # with the changes made after the checkpoint, which are to be replayed
         history = History.from_run(run).until(simulation.step_number)
         return cls(simulation, Recorder.reopen(path) if record else None), history
 

@@ -606,7 +606,7 @@ def test_save_writes_a_state_that_loads(tmp_path: Path) -> None:
     with_engine(scenario)
 
 
-def test_a_problem_of_ones_own() -> None:
+def test_a_problem_of_ones_own(tmp_path: Path) -> None:
     from cflows_core.problems.objective import Objective
 
     objective = Objective.from_function(lambda w: 0.5 * (w**2).sum(), 3)
@@ -617,9 +617,17 @@ def test_a_problem_of_ones_own() -> None:
         runner = await engine.start(RunConfig(lr=0.5, steps=5, n_eigs=1, observe=[]), **problem)
         await runner.step(3)
         assert runner.history.series("discrete", "loss").tolist() == pytest.approx([1.5, 0.375, 0.09375])
-        fresh = await runner.reset()
-        await fresh.step()
+        fresh = await runner.reset(tmp_path / "run.zarr")
+        await fresh.step(2)
         assert fresh.history.series("discrete", "loss")[0] == 1.5
+        await fresh.release()
+        with pytest.raises(StoreError, match="an objective of its own"):
+            await engine.resume(tmp_path / "run.zarr")
+        again = await engine.resume(tmp_path / "run.zarr", objective=objective)
+        await again.step()
+        assert again.history.series("discrete", "loss")[2] == pytest.approx(0.09375)
+        with pytest.raises(ConfigError, match="`weights`"):  # which ones it began with, nobody knows any more
+            await again.reset()
 
     with_engine(scenario)
 
