@@ -16,12 +16,12 @@ DIRECTIONS = 3
 
 def network(activation: type[torch.nn.Module] = torch.nn.Tanh) -> torch.nn.Module:
     torch.manual_seed(0)
-    return torch.nn.Sequential(torch.nn.Linear(4, 5), activation(), torch.nn.Linear(5, 3)).double()
+    return torch.nn.Sequential(torch.nn.Linear(4, 3), activation(), torch.nn.Linear(3, 2)).double()
 
 
 def data(n: int = 20) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(n, 4, generator=generator, dtype=torch.float64), torch.randn(n, 3, generator=generator, dtype=torch.float64)
+    return torch.randn(n, 4, generator=generator, dtype=torch.float64), torch.randn(n, 2, generator=generator, dtype=torch.float64)
 
 
 def plain_loss() -> Callable[[Tensor], Tensor]:
@@ -29,9 +29,9 @@ def plain_loss() -> Callable[[Tensor], Tensor]:
     inputs, targets = data()
 
     def loss(w: Tensor) -> Tensor:
-        a, b, c, d = w.split([20, 5, 15, 3])
-        hidden = torch.tanh(inputs @ a.view(5, 4).T + b)
-        return 0.5 * ((hidden @ c.view(3, 5).T + d - targets) ** 2).sum(1).mean()
+        a, b, c, d = w.split([12, 3, 6, 2])
+        hidden = torch.tanh(inputs @ a.view(3, 4).T + b)
+        return 0.5 * ((hidden @ c.view(2, 3).T + d - targets) ** 2).sum(1).mean()
 
     return loss
 
@@ -153,7 +153,7 @@ def test_from_function_with_vanishing_derivatives() -> None:
 
 
 def test_the_users_module_is_left_alone() -> None:
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.5)).double().train()
+    module = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.Dropout(0.5)).double().train()
     before = [parameter.clone() for parameter in module.parameters()]
     objective = Objective.from_module(module, *data())
     assert objective.loss(objective.weights) == objective.loss(objective.weights)  # dropout is off in the copy
