@@ -11,9 +11,11 @@ import sys
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from typing import Any
 
 import panel as pn
 from bokeh.settings import settings as bokeh_settings
+from tornado.websocket import WebSocketClosedError
 
 from cflows_app.ahead import Ahead
 from cflows_app.health import Health, HealthHandler
@@ -52,6 +54,7 @@ def serve(
 
 async def _serve(port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str]) -> None:
     health = Health()
+    asyncio.get_running_loop().set_exception_handler(_tell)
     async with _starting(make_engine) as engine:
         pages = Ahead(lambda: health.came(ExplorePage(Session(engine))))
         await pages.ready()
@@ -126,6 +129,12 @@ def explore(page: ExplorePage) -> pn.Template:
         document.add_periodic_callback(page.tick, TICK)
         document.on_session_destroyed(lambda _: asyncio.ensure_future(session.release()))
     return page_template(page, theme)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in the background, but not that a visitor closed the page while something was being sent."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def _names(address: str, port: int) -> list[str]:

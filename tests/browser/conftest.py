@@ -79,11 +79,15 @@ class Visit:
         self.wait(f"table.step.length && table.step[table.step.length - 1] >= {last + steps}", seconds)
 
     def pause(self) -> int:
-        """Click Pause, wait until nothing more arrives; the newest step."""
+        """Click Pause, wait until the steps being computed have arrived; the newest step."""
         self.button("Pause").click()
         self.page.get_by_text("paused", exact=True).wait_for(timeout=30_000)
-        time.sleep(0.5)  # the last slice's frames are drawn at the next tick
-        return self.last_step
+        last, quiet = self.last_step, time.monotonic()
+        while time.monotonic() < quiet + 2:  # a slice takes 80 ms, or as long as a step does
+            time.sleep(0.1)
+            if self.last_step != last:
+                last, quiet = self.last_step, time.monotonic()
+        return last
 
 
 @contextmanager
