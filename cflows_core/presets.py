@@ -46,9 +46,16 @@ PRESETS: dict[str, Preset] = _registry(
     ),
     Preset(
         "digits-mlp-many",
-        "Digits, MLP: a larger step, more modes",
+        "Digits, MLP: one, two and three modes",
         _EDGE,
-        "At η = 0.3 two to three modes share the edge; the flows start above it, so the central flow settles first.",
+        "Modes join one after another: near step 180 a second, near step 200 a third; Σ has rank 3 from then on.",
+        RunConfig(lr=0.24, seed=2, warm_start=100, steps=2900),
+    ),
+    Preset(
+        "digits-mlp-settling",
+        "Digits, MLP: flows that start above the edge",
+        _EDGE,
+        "At η = 0.3 sharpness stands above 2/η when the flows start: the central flow settles first, then two modes share the edge.",
         RunConfig(lr=0.3, warm_start=240, steps=2760),
     ),
     Preset(

@@ -112,11 +112,21 @@ def test_one_mode_then_two() -> None:
 
 
 @pytest.mark.slow
-def test_a_larger_step_has_more_modes_and_settles_first() -> None:
-    frames = run("digits-mlp-many", 300, ("central",))
+def test_three_modes_join_one_after_another() -> None:
+    found = ranks(run("digits-mlp-many", 240, ("central",)))
+    first = {rank: min(step for step, r in found.items() if r == rank) for rank in (1, 2, 3)}
+    assert first[1] < 110
+    assert 160 < first[2] < first[3] < 215
+    assert found[240] == 3
+
+
+@pytest.mark.slow
+def test_flows_that_start_above_the_edge_settle_first() -> None:
+    frames = run("digits-mlp-settling", 280, ("central",))
+    assert top(frames)[0] > 1.02
     assert frames[0].status["central"] == "settling"
     assert frames[10].status["central"] == "running"
-    assert {2, 3} <= set(ranks(frames).values())
+    assert set(ranks(frames[10:]).values()) == {2}
 
 
 @pytest.mark.slow
