@@ -78,7 +78,6 @@ def field(name: str) -> dict[str, Any]:
         "label": parameter.label,
         "doc": parameter.doc,
         "unit": unit if unit != parameter.label.lower() else "",
-        "live": name in RunConfig.LIVE,
         "when": SHOWN_ONLY_WHEN.get(name),
     }
     if isinstance(parameter, param.Selector):

@@ -47,6 +47,7 @@ class Session(param.Parameterized):
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._nothing = History()
+        self._left = False
         self.runner: Runner | None = None
         self.stored: Stored | None = None
         self._take(name)
@@ -111,7 +112,7 @@ class Session(param.Parameterized):
         runner = await self._runner()
         if runner.viewers > 1 and not runner.running:
             runner = await self._own()  # another viewer has paused it, and it should stay so for them
-        await self._apply_live(runner)
+        runner = await self._apply_live(runner)
         if runner.finished:
             await runner.extend(self.config.steps)
         runner.run()
@@ -148,7 +149,7 @@ class Session(param.Parameterized):
         """Change live fields from the next step on."""
         self.config = self.config.replace(**fields)
         if self.runner is not None:
-            await self._apply_live(await self._own())
+            await self._apply_live(self.runner)
 
     def edit(self, field: str, value: Any) -> None:
         """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
@@ -190,9 +191,9 @@ class Session(param.Parameterized):
 
     async def release(self) -> None:
         """The visitor left: nothing goes on for them."""
-        for task in list(self._tasks):
-            task.cancel()
+        self._left = True
         self._renew(self.config, None)
+        # What is under way is waited for, not cancelled: a run that is just being made has to be let go, too.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
@@ -221,7 +222,7 @@ class Session(param.Parameterized):
                 runner = await engine.resume(stored.path, record=False)
             else:
                 runner = await engine.start(config, share=share)
-            if nothing is not self._nothing:  # the visitor chose something else meanwhile
+            if nothing is not self._nothing or self._left:  # the visitor chose something else meanwhile
                 await runner.release()
                 raise _Superseded
             runner.speed = self.speed
@@ -238,12 +239,14 @@ class Session(param.Parameterized):
         assert self.runner is not None
         return self.runner
 
-    async def _apply_live(self, runner: Runner) -> None:
-        """Give the run those live fields that the controls show and it does not have."""
+    async def _apply_live(self, runner: Runner) -> Runner:
+        """Give the run those live fields that the controls show and it does not have; the runner then is this visitor's own."""
         wanted = {name: getattr(self.config, name) for name in RunConfig.LIVE}
         changes = {name: value for name, value in wanted.items() if present(runner.config, name) != value}
         if changes:
+            runner = await self._own()
             await runner.set(**changes)
+        return runner
 
     async def _slow_down(self) -> None:
         (await self._own()).speed = self.speed

@@ -13,7 +13,7 @@ export function render({model}) {
       const options = field.choices.map(([value, label]) => h("option", {value}, label))
       return h("select", {...common, onchange: (event) => send(field.name, event.target.value)}, options)
     }
-    const kind = field.kind === "whole" ? {type: "number", step: 1, inputmode: "numeric"} : {type: "text", inputmode: "decimal"}
+    const kind = field.kind === "whole" ? {type: "number", step: 1, min: field.min, max: field.max, inputmode: "numeric"} : {type: "text", inputmode: "decimal"}
     return h("input", {...common, ...kind, autocomplete: "off", spellcheck: "false", onchange: (event) => send(field.name, event.target.value)})
   }
 

@@ -38,6 +38,7 @@ class ExplorePage:
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self._stale = True  # something other than the history asks for drawing
+        self._drawn = session.history
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at = None, 0.0
         self.tick()
@@ -63,6 +64,9 @@ class ExplorePage:
         """Draw what is new; cheap when nothing is."""
         session = self.session
         history = session.history
+        if history is not self._drawn and len(history) < len(self._drawn):
+            self.axis.follow()  # another run begins: the steps that the visitor looked at are gone
+        self._drawn = history
         for view in self.views:
             if view.flows != tuple(session.shown):
                 view.show(session.shown)

@@ -35,6 +35,8 @@ class DaskHandle:
         return self._future.status != "finished"
 
     async def call(self, method: str, *args: Any) -> Any:
+        if method in ("start", "resume"):
+            _check_sendable(args)
         call = asyncio.ensure_future(self._call(method, *args))
         try:
             # A call to a dead worker may wait for a connection's time limit, or for ever; the scheduler knows at once.
@@ -174,6 +176,19 @@ def _message(problem: Exception) -> str:
 async def _close(part: Any) -> None:
     with suppress(TimeoutError, OSError):
         await asyncio.wait_for(part.close(), CLOSE_SECONDS)
+
+
+def _check_sendable(args: Any) -> None:
+    """Dask never answers a call whose arguments it cannot send, which an objective of one's own may turn out to be."""
+    from distributed.protocol import serialize
+
+    try:
+        serialize(args, on_error="raise")
+    except Exception as problem:
+        raise EngineError(
+            f"An objective of your own must be sent to a worker process, which failed ({_message(problem)}): use "
+            "Engine.in_process() for it."
+        ) from None
 
 
 async def _distributed() -> Any:

@@ -37,7 +37,7 @@ def synthetic_frame(step: int, config: RunConfig) -> Frame:
             "effective_eigs": eigs,
             "hessian_eigs": eigs / config.lr,
             "half_difference": math.sqrt(amplitude),
-            "valley": [*centre, across, 0.0],
+            "valley": centre + np.array([across, 0.0]),
             "valley_centre": centre,
             "valley_basis": float(EDGE_AT if edge else 0),
         },
@@ -45,7 +45,7 @@ def synthetic_frame(step: int, config: RunConfig) -> Frame:
             "loss": 0.06 + 0.44 * math.exp(-step / 220),
             "grad_norm_sq": 0.8 * squared,
             "effective_eigs": _modes([2.0 * (0.35 + 0.65 * step / EDGE_AT) ** 0.8, rise]),
-            "valley": [*centre, 0.01 * max(0, step - EDGE_AT) / 30, 0.3 * along],
+            "valley": centre + np.array([0.01 * max(0, step - EDGE_AT) / 30, 0.3 * along]),
         },
         "central": {
             "loss": base,
@@ -67,7 +67,7 @@ def synthetic_frame(step: int, config: RunConfig) -> Frame:
             "predicted_loss": base + 0.97 * amplitude,
             "predicted_grad_norm_sq": squared + 3.9 * amplitude,
             "extent": math.sqrt(amplitude),
-            "valley": [*centre, 0.0, 0.01],
+            "valley": centre + np.array([0.0, 0.01]),
             "valley_extent": np.array([math.sqrt(amplitude), 0.02]),
         },
     }

@@ -98,6 +98,19 @@ def test_run_draws_what_arrives(fake_engine):
     play(fake_engine, scene)
 
 
+def test_a_new_run_is_followed_wherever_the_visitor_looked(fake_engine):
+    async def scene(page: ExplorePage):
+        page.canvas.steps.update(start=100, end=200)
+        page.tick()
+        assert not page.axis.following
+        page._on_transport({"action": "reset"})
+        await done(page)
+        assert page.axis.following
+        assert page.viewbar.state["following"]
+
+    play(fake_engine, scene)
+
+
 def test_a_change_is_marked_labelled_and_listed(fake_engine):
     async def scene(page: ExplorePage):
         page._on_transport({"action": "run"})

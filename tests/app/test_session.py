@@ -35,7 +35,7 @@ def play(engine, scene: Callable[[Session], Coroutine]) -> None:
         session = Session(ready)
         await scene(session)
         await session.release()
-        assert all(runner.closed or runner.viewers for runner in engine.runners)
+        assert all(runner.closed for runner in engine.runners)
 
     asyncio.run(whole())
 
@@ -224,6 +224,16 @@ def test_leaving_lets_the_run_go(stored, fake_engine):
 
     play(fake_engine, scene)
     assert [runner.closed for runner in fake_engine.runners] == [True]
+
+
+def test_leaving_while_a_run_starts_lets_it_go(stored, fake_engine):
+    async def scene(session: Session):
+        for action in (session.run, session.reset):
+            session.do(action)
+        await asyncio.sleep(0)
+
+    play(fake_engine, scene)
+    assert all(runner.closed for runner in fake_engine.runners)
 
 
 def test_flows_that_the_run_lacks_are_told(stored, fake_engine):

@@ -20,10 +20,12 @@ import pytest
 pytest.importorskip("distributed", reason="Dask is missing: pip install 'cflows[app]'")
 
 import psutil
+import torch
 
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, dask_cluster
 from cflows_core.errors import ConfigError, DataError, EngineError
+from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
 from cflows_core.store import Run
 
@@ -110,6 +112,29 @@ def test_errors_cross_the_wire_as_they_are(loop: Loop, engine: Engine) -> None:
     async def scenario() -> None:
         with pytest.raises(DataError, match="`n_train` must be at most"):
             await engine.start(SMALL.replace(n_train=5000))
+
+    loop.do(scenario())
+
+
+def test_a_problem_of_ones_own_is_sent_if_it_can_be(loop: Loop, engine: Engine) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Tanh()).double()
+    inputs, targets = torch.randn(10, 3, dtype=torch.float64), torch.randn(10, 2, dtype=torch.float64)
+    objective = Objective.from_module(module, inputs, targets)
+    assert objective.weights is not None
+    lock = threading.Lock()  # no lock can be sent to another process
+    stuck = Objective.from_function(lambda w: (w**2).sum() if lock else w.sum(), 2)
+
+    async def scenario() -> None:
+        config = RunConfig(lr=0.1, steps=5, n_eigs=2, observe=[], threads=1)
+        runner = await engine.start(config, objective=objective, weights=objective.weights)
+        await runner.step(3)
+        direct = Simulation(config, objective, objective.weights).advance(steps=3)
+        losses = [frame.flows["discrete"]["loss"] for frame in direct]
+        assert runner.history.series("discrete", "loss").tolist() == losses
+        await runner.release()
+        with pytest.raises(EngineError, match=r"use Engine\.in_process\(\) for it"):
+            await engine.start(config, objective=stuck, weights=torch.ones(2, dtype=torch.float64))
 
     loop.do(scenario())
 
