@@ -180,7 +180,7 @@ async def _close(part: Any) -> None:
 
 def _check_sendable(args: Any) -> None:
     """Dask never answers a call whose arguments it cannot send, which an objective of one's own may turn out to be."""
-    from distributed.protocol import serialize
+    from distributed.protocol.serialize import serialize
 
     try:
         serialize(args, on_error="raise")
