@@ -59,6 +59,8 @@ class Limits:
         target = (low - MARGIN * size, high + MARGIN * size)
         if self.scale == "linear" and self.floor is not None and low >= self.floor:
             target = (self.floor, target[1])
+        elif self.scale == "linear" and low >= 0 > target[0]:
+            target = (0.0, target[1])  # a quantity without negative values has no place below zero
         self._move(low, high, target)
 
     def _move(self, low: float, high: float, target: tuple[float, float]) -> None:

@@ -42,6 +42,12 @@ def test_a_floor_is_reached():
     assert fitted([-2, 5], floor=0.0)[0] < -2
 
 
+def test_what_is_never_negative_has_no_place_below_zero():
+    assert fitted([0.01, 5])[0] == 0
+    assert fitted([3, 5])[0] > 2
+    assert fitted([-0.01, 5])[0] < -0.01
+
+
 def test_a_log_scale_leaves_out_what_it_cannot_draw():
     start, end = fitted([0.0, -1.0, 1e-3, 1.0], scale="log")
     assert 1e-4 < start < 1e-3

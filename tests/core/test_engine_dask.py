@@ -197,6 +197,7 @@ def test_ctrl_c_is_left_to_the_application(loop: Loop, engine: Engine) -> None:
     loop.do(scenario())
 
 
+@pytest.mark.timeout(300)  # starts a worker twice, which takes a busy machine long
 def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
     """`kill -9` in the middle: a sentence within seconds, the history stays, and a stored run goes on in a new worker."""
     out = tmp_path / "run.zarr"
@@ -240,7 +241,7 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
             await again.close()
         assert Run.open(out).series("discrete", "loss").tolist()[:30] == whole
 
-    loop.do(scenario())
+    loop.do(scenario(), timeout=280)
 
 
 def test_an_existing_cluster(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,9 +293,10 @@ GUARDED = SCRIPT + "if __name__ == '__main__':\n    " + RUN
 
 
 def python(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], input=stdin, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run([sys.executable, *arguments], input=stdin, capture_output=True, text=True, timeout=280, check=False)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["-c", "script"])
 def test_entry_points_that_work(tmp_path: Path, how: str) -> None:
     (tmp_path / "script.py").write_text(GUARDED)
