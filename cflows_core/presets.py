@@ -42,14 +42,14 @@ PRESETS: dict[str, Preset] = _registry(
         "Digits, MLP: one mode, then two",
         _EDGE,
         "One eigenvalue sits at the edge from step 100 on; near step 200 a second joins and Σ has rank 2.",
-        RunConfig(lr=0.25, warm_start=100, steps=4900),
+        RunConfig(lr=0.25, warm_start=100, steps=4900, n_eigs=3),
     ),
     Preset(
         "digits-mlp-many",
         "Digits, MLP: one, two and three modes",
         _EDGE,
         "Modes join one after another: near step 180 a second, near step 200 a third; Σ has rank 3 from then on.",
-        RunConfig(lr=0.24, seed=2, warm_start=100, steps=2900),
+        RunConfig(lr=0.24, seed=2, warm_start=100, steps=2900, n_eigs=4),
     ),
     Preset(
         "digits-mlp-settling",

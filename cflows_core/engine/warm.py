@@ -35,7 +35,7 @@ def _rehearse() -> None:
     from cflows_core.store import Recorder, Run  # noqa: F401 (loaded, which is all that is wanted)
 
     # At the edge when the flows start, so that eigensolver, third derivatives and projection all run once.
-    tiny = RunConfig(width=4, depth=1, n_train=30, lr=0.12, warm_start=2, steps=3, n_eigs=2, device="cpu")
+    tiny = RunConfig(width=4, depth=1, n_train=30, lr=0.12, warm_start=2, steps=12, n_eigs=2, device="cpu")
     for _ in Simulation(tiny):
         if _ending.is_set():
             return

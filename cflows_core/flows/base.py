@@ -12,7 +12,7 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -89,18 +89,51 @@ class Flow(ABC, Generic[S]):
         """A cold start for the tracker."""
         return EigenState.init(len(w), dtype=w.dtype, device=w.device)
 
-    def eigenpairs(
-        self, point: State, gradient: Tensor, eigen: EigenState, *, n_max: int | None = None
-    ) -> tuple[Tensor, Tensor, EigenState]:
-        """Tracked eigenpairs of P⁻¹H at a point, `H U = P U diag(λ)`: (λ [k] descending, U [p, k] with UᵀPU = I, tracker's state)
-        (math.md 8).
-
-        gradient: ∇L there.
-        """
-        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point), gradient)
+    def measure(self, point: State, eigen: EigenState, *, n_max: int | None = None, beside: Tensor | None = None) -> Measured:
+        """Loss, gradient and tracked eigenpairs of P⁻¹H at a point, and losses and gradients at the weights `beside` [b, p]."""
+        near = _Expansion(self.objective, point.w, beside)
+        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point), near.product)
         n_max = n_max or self.options.n_eigs
         pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=EIGEN_TOLERANCE)
-        return pairs.values, pairs.vectors, eigen
+        return Measured(near.losses, near.gradients, pairs.values, pairs.vectors, eigen)
+
+
+class Measured(NamedTuple):
+    """What `Flow.measure` finds.
+
+    losses [1 + b] and gradients [1 + b, p]: at the point and beside it. values [k] descending, vectors [p, k]: `H U = P U diag(values)`,
+    UᵀPU = I (math.md 8). eigen: the tracker's state.
+    """
+
+    losses: Tensor
+    gradients: Tensor
+    values: Tensor
+    vectors: Tensor
+    eigen: EigenState
+
+    @property
+    def loss(self) -> float:
+        """L at the point."""
+        return float(self.losses[0])
+
+    @property
+    def gradient(self) -> Tensor:
+        """∇L at the point, [p]."""
+        return self.gradients[0]
+
+
+class _Expansion:
+    """Products with the Hessian at a point, the first of which brings losses and gradients along in the same call."""
+
+    def __init__(self, objective: Objective, w: Tensor, beside: Tensor | None):
+        self._objective, self._w, self._beside = objective, w, beside
+        self.losses = self.gradients = w.new_zeros(0)
+
+    def product(self, V: Tensor) -> Tensor:
+        if len(self.losses):
+            return self._objective.hvp(self._w, V, self.gradients[0])
+        self.losses, self.gradients, product = self._objective.expand(self._w, V, self._beside)
+        return product
 
 
 def padded(values: Any, length: int) -> np.ndarray:

@@ -71,20 +71,23 @@ class Central(Flow[CentralState]):
 
     def init(self, start: Start) -> CentralState:
         w = start.state.w
-        loss, gradient = self.objective.loss_and_grad(w)
         none, empty = w.new_zeros(len(w), 0), w.new_zeros(0)
         state = CentralState(
-            start.state, loss, gradient, DIVERGED * max(1.0, loss), self.eigen_init(w), values=empty, modes=none, variances=empty,
+            start.state, loss=0.0, gradient=empty, ceiling=0.0, eigen=self.eigen_init(w), values=empty, modes=none, variances=empty,
             curvatures=none, sensitivity=w.new_zeros(0, 0), frame=none,
         )  # fmt: skip
-        return self.changed(state)
+        state = self.changed(state)
+        return replace(state, ceiling=DIVERGED * max(1.0, state.loss))
 
     def changed(self, state: CentralState) -> CentralState:
         """Eigenvalues under the optimizer's present parameters; above the edge the flow settles first."""
-        values, _, eigen = self.eigenpairs(state.point, state.gradient, state.eigen)
-        settling = bool(len(values)) and float(values[0]) > ABOVE * self.optimizer.threshold
+        at = self.measure(state.point, state.eigen)
+        settling = bool(len(at.values)) and float(at.values[0]) > ABOVE * self.optimizer.threshold
         none = state.point.w.new_zeros(len(state.point.w), 0)
-        return replace(state, eigen=eigen, values=values, settling=settling, modes=none, curvatures=none, variances=none[0], frame=none)
+        return replace(
+            state, loss=at.loss, gradient=at.gradient, eigen=at.eigen, values=at.values, settling=settling, modes=none, curvatures=none,
+            variances=none[0], frame=none,
+        )  # fmt: skip
 
     def status(self, state: CentralState) -> str:
         return "settling" if state.settling and not state.stopped else super().status(state)
@@ -108,17 +111,17 @@ class Central(Flow[CentralState]):
         if not solve and float(state.values[0]) < NEAR * c:
             loss, gradient = self.objective.loss_and_grad(predicted.w)
             return replace(state, point=predicted, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
-        loss, gradient = self.objective.loss_and_grad(predicted.w)
-        values, vectors, eigen = self.eigenpairs(predicted, gradient, state.eigen)
+        at = self.measure(predicted, state.eigen)
+        loss, gradient, values = at.loss, at.gradient, at.values
         # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
         before = state.values
         sharpening = float(values[0] - before[0]) / dt
-        state = replace(state, point=predicted, eigen=eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
+        state = replace(state, point=predicted, eigen=at.eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
         # By the eigenvalue before the predicted motion, which may take it above the edge by itself.
         if state.settling and float(before[0]) <= SETTLED * c:
             state = replace(state, settling=False)
         k = int((values > EDGE * c).sum())
-        state = self._project(state, before, vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
+        state = self._project(state, before, at.vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
         if state.stopped:
             return state
         if state.point is not predicted:

@@ -94,15 +94,14 @@ class Discrete(Flow[DiscreteState]):
         return self._measured(state)
 
     def _measured(self, state: DiscreteState) -> DiscreteState:
-        loss, gradient = self.objective.loss_and_grad(state.midpoint.w)
-        values, modes, eigen = self.eigenpairs(state.midpoint, gradient, state.eigen)
-        reference = state.reference
+        measured = self.measure(state.midpoint, state.eigen)
+        values, modes, reference = measured.values, measured.vectors, state.reference
         ratio = float(values[0]) / self.optimizer.threshold
         if ratio < LEFT:
             reference = reference[:0]
         elif not len(reference) and ratio >= 1:
             reference = modes[:, 0] / modes[:, 0].norm()
-        return replace(state, eigen=eigen, values=values, modes=modes, loss_midpoint=loss, reference=reference)
+        return replace(state, eigen=measured.eigen, values=values, modes=modes, loss_midpoint=measured.loss, reference=reference)
 
     def series(self, state: DiscreteState) -> dict[str, Value]:
         n = self.options.n_eigs

@@ -53,7 +53,8 @@ class Rod(Flow[RodState]):
         point, extent, gradients = state.point, state.extent, state.gradients
         for i in range(self.options.substeps):
             if i > 0:
-                _, gradients = self._ends(point, extent)
+                zeta = extent.principal()
+                _, gradients = self.objective.losses_and_grads(torch.stack([point.w + zeta, point.w - zeta]))
             velocities = torch.stack([self.optimizer.velocity(point, g) for g in gradients[-2:]])  # f₊, f₋ [2, p], from ζ before the decay
             # Decay and growth are one Euler step: an exponential decay would move the edge by 10 % (math.md 6).
             extent = extent.update(1 - 2 * dt, math.sqrt(dt / 4) * velocities.T)
@@ -63,19 +64,12 @@ class Rod(Flow[RodState]):
             return replace(state, stopped=f"The rod flow diverged: the loss at its centre or ends rose to {float(after.losses.max()):.3g}.")
         return after
 
-    def _ends(self, point: State, extent: LowRank) -> tuple[Tensor, Tensor]:
-        zeta = extent.principal()
-        return self.objective.losses_and_grads(torch.stack([point.w + zeta, point.w - zeta]))
-
     def _measured(self, point: State, extent: LowRank, ceiling: float | None, eigen: EigenState) -> RodState:
         zeta = extent.principal()
-        losses, gradients = self.objective.losses_and_grads(torch.stack([point.w, point.w + zeta, point.w - zeta]))
+        at = self.measure(point, eigen, beside=torch.stack([point.w + zeta, point.w - zeta]))
         if ceiling is None:
-            ceiling = DIVERGED * max(1.0, float(losses.max()))
-        if not bool((losses <= ceiling).all()):
-            return RodState(point, extent, losses, gradients, ceiling, eigen, point.w.new_zeros(0))
-        values, _, eigen = self.eigenpairs(point, gradients[0], eigen)
-        return RodState(point, extent, losses, gradients, ceiling, eigen, values)
+            ceiling = DIVERGED * max(1.0, float(at.losses.max()))
+        return RodState(point, extent, at.losses, at.gradients, ceiling, at.eigen, at.values)
 
     def series(self, state: RodState) -> dict[str, Value]:
         centre, n = state.gradients[0], self.options.n_eigs

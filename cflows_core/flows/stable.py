@@ -37,9 +37,7 @@ class Stable(Flow[StableState]):
     state_type = StableState
 
     def init(self, start: Start) -> StableState:
-        loss, gradient = self.objective.loss_and_grad(start.state.w)
-        values, eigen = self._eigenvalues(start.state, gradient, self.eigen_init(start.state.w))
-        return StableState(start.state, loss, gradient, eigen, values)
+        return self._measured(start.state, self.eigen_init(start.state.w))
 
     def step(self, state: StableState) -> StableState:
         ratio = float(state.values[0]) / self.optimizer.threshold
@@ -47,18 +45,17 @@ class Stable(Flow[StableState]):
             reason = f"The stable flow stopped: its top eigenvalue passed {REGION:g} times the edge, where the optimizer never goes."
             return replace(state, stopped=reason)
         substeps = max(4, math.ceil(4 * ratio))
-        point, loss, gradient = state.point, state.loss, state.gradient
-        for _ in range(substeps):
-            point = self.optimizer.step(point, gradient, 1 / substeps)
-            loss, gradient = self.objective.loss_and_grad(point.w)
-        if not math.isfinite(loss):
+        point = self.optimizer.step(state.point, state.gradient, 1 / substeps)
+        for _ in range(substeps - 1):
+            point = self.optimizer.step(point, self.objective.grad(point.w), 1 / substeps)
+        after = self._measured(point, state.eigen)
+        if not math.isfinite(after.loss):
             return replace(state, stopped="The stable flow stopped: its loss is no longer a finite number.")
-        values, eigen = self._eigenvalues(point, gradient, state.eigen)
-        return StableState(point, loss, gradient, eigen, values)
+        return after
 
-    def _eigenvalues(self, point: State, gradient: Tensor, eigen: EigenState) -> tuple[Tensor, EigenState]:
-        values, _, eigen = self.eigenpairs(point, gradient, eigen, n_max=min(SHOWN, self.options.n_eigs))
-        return values, eigen
+    def _measured(self, point: State, eigen: EigenState) -> StableState:
+        measured = self.measure(point, eigen, n_max=min(SHOWN, self.options.n_eigs))
+        return StableState(point, measured.loss, measured.gradient, measured.eigen, measured.values)
 
     def series(self, state: StableState) -> dict[str, Value]:
         return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -20,8 +21,7 @@ Preconditioner = Tensor | float | None
 class HasHvp(Protocol):
     """What the eigensolver needs of an objective: where it lives, and `hvp(w [p], V [p, k]) -> H(w) V [p, k]`.
 
-    `hvp` is called with the gradient ∇L(w) as a third argument only where the caller gave one. Members are read-only
-    properties here, so that plain attributes fit as well.
+    Members are read-only properties here, so that plain attributes fit as well.
     """
 
     @property
@@ -111,37 +111,36 @@ def _scale(factor: Tensor | float | None, V: Tensor) -> Tensor:
 
 
 def preconditioned_hessian(
-    objective: HasHvp, w: Tensor, preconditioner: Preconditioner = None, gradient: Tensor | None = None
+    objective: HasHvp, w: Tensor, preconditioner: Preconditioner = None, product: Callable[[Tensor], Tensor] | None = None
 ) -> SymmetricOperator:
     """The operator `A = P^{-1/2} H(w) P^{-1/2}` with the eigenvalues of the effective Hessian `P^{-1} H` (math.md 2,
     8).
 
     Args: `objective` with `hvp(w, V [p, k]) -> [p, k]`; `w [p]`; `preconditioner` `P`: None (identity), a positive
     number or 0-dim tensor (gradient descent: `1/η`), or the positive diagonal `[p]`. An infinite entry takes its
-    coordinate out of the eigenproblem. `gradient`: ∇L(w) where it is known; an objective that differentiates by
-    differences then needs half as many gradients.
+    coordinate out of the eigenproblem. `product`: `V -> H(w) V` where the caller has a cheaper way to it.
     Raises CflowsError for an entry that is not positive or a wrong shape.
     """
     p = objective.n_params
     root = _inverse_root(preconditioner, p, w)
-    known = () if gradient is None else (gradient,)
+    hessian = product or partial(objective.hvp, w)
 
     if root is None:
 
         def apply(V: Tensor) -> Tensor:
-            return objective.hvp(w, V, *known)
+            return hessian(V)
 
     elif not isinstance(root, Tensor):
         inverse = root * root
 
         def apply(V: Tensor) -> Tensor:
-            return objective.hvp(w, V, *known) * inverse
+            return hessian(V) * inverse
 
     else:
         column = root[:, None]
 
         def apply(V: Tensor) -> Tensor:
-            return column * objective.hvp(w, column * V, *known)
+            return column * hessian(column * V)
 
     return SymmetricOperator(apply, p, objective.dtype, objective.device, root)
 

@@ -22,6 +22,7 @@ from cflows_core.errors import ConfigError, DataError, ModelError
 from cflows_core.linalg.svec import triangle
 from cflows_core.problems import criteria
 from cflows_core.problems.memory import saved_bytes_per_example
+from cflows_core.problems.replay import Replay
 
 # Nominal cost in gradients of one direction (measured on an 853k-parameter MLP: 2.1, 5.6 and 2); `gradients_spent` counts with these.
 COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
@@ -29,6 +30,8 @@ COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
 KEPT = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
 # One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
 STACKED_BYTES = 4 * 2**20
+# So many points at most in one stacked call.
+LARGEST_STACK = 64
 # Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided
 # differences for products
 # from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
@@ -73,6 +76,9 @@ class Objective:
         self._loss, self._data, self._bytes = loss, data, bytes_per_example
         self._budget = max_memory * 2**30
         self._outputs: Callable[[Tensor, Tensor], Tensor] | None = None
+        whole = bytes_per_example * self.n_examples
+        self._small = whole <= STACKED_BYTES and KEPT[1] * LARGEST_STACK * whole <= self._budget
+        self._one, self._many = Replay(self._single, stacked=False), Replay(self._stacked, stacked=True)
 
     # Construction
 
@@ -161,32 +167,32 @@ class Objective:
     def loss_and_grad(self, w: Tensor) -> tuple[float, Tensor]:
         """L(w) and ∇L(w) for the price of the gradient."""
         self.gradients_spent += 1
-        total, gradient = 0.0, torch.zeros_like(w)
+        value, gradient = self._one(w) if self._small else self._single(w)
+        return float(value), gradient
+
+    def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
+        if len(points) == 1 or not self._small:
+            each = [self.loss_and_grad(point) for point in points]
+            return torch.tensor([value for value, _ in each], dtype=self.dtype), torch.stack([gradient for _, gradient in each])
+        self.gradients_spent += len(points)
+        parts = [self._many(part) for part in points.split(LARGEST_STACK)]
+        return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
+
+    def _single(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        total, gradient = w.new_zeros(()), torch.zeros_like(w)
         for share, batch in self._chunks(1):
             leaf = w.detach().requires_grad_()
             value = self._loss(leaf, *batch)
             gradient += share * torch.autograd.grad(value, leaf)[0]
-            total += share * float(value.detach())
+            total += share * value.detach()
         return total, gradient
 
-    def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
-        if len(points) == 1 or self._bytes * self.n_examples > STACKED_BYTES:
-            each = [self.loss_and_grad(point) for point in points]
-            return torch.tensor([value for value, _ in each], dtype=self.dtype), torch.stack([gradient for _, gradient in each])
-        self.gradients_spent += len(points)
-        parts = [self._stacked(part) for part in points.split(self._most_stacked(1))]
-        return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
-
     def _stacked(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        values, gradients = torch.zeros(len(points), dtype=self.dtype, device=self.device), torch.zeros_like(points)
-        for share, batch in self._chunks(1, len(points)):
-            leaf = points.detach().requires_grad_()
-            # Only the forward pass is vectorised; plain reverse mode behind it is half as costly as vmap(grad).
-            each = vmap(lambda w, batch=batch: self._loss(w, *batch))(leaf)
-            gradients += share * torch.autograd.grad(each.sum(), leaf)[0]
-            values += share * each.detach()
-        return values, gradients
+        leaf = points.detach().requires_grad_()
+        # Only the forward pass is vectorised; plain reverse mode behind it is half as costly as vmap(grad).
+        values = vmap(lambda w: self._loss(w, *self._data))(leaf)
+        return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
 
     # Second and third derivatives
 
@@ -197,8 +203,7 @@ class Objective:
         1e-9.
         """
         if self.derivatives == "exact":
-            self.gradients_spent += COST["exact"][2] * V.shape[1]
-            return self._exact_hvp(w, V.T).T
+            return self._exact_hvp(w, V.T)[2].T
         directions, lengths = _unit_rows(V.T)
         if gradient is not None:
             step = STEP_ONE_SIDED * _scale(w)
@@ -208,6 +213,25 @@ class Objective:
         _, gradients = self.losses_and_grads(torch.cat([w + step * directions, w - step * directions]))
         plus, minus = gradients.chunk(2)
         return ((plus - minus) * (lengths / (2 * step))).T
+
+    def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """L and ∇L at w and at the points `beside` [b, p], with H(w) V: (losses [1 + b], gradients [1 + b, p], [p, k]).
+
+        As `losses_and_grads` and `hvp` with a known gradient, in one stacked call where that is faster.
+        """
+        points = w[None] if beside is None else torch.cat([w[None], beside])
+        if self.derivatives == "exact":
+            loss, gradient, product = self._exact_hvp(w, V.T)
+            losses, gradients = loss[None], gradient[None]
+            if beside is not None:
+                more = self.losses_and_grads(beside)
+                losses, gradients = torch.cat([losses, more[0]]), torch.cat([gradients, more[1]])
+            return losses, gradients, product.T
+        directions, lengths = _unit_rows(V.T)
+        step = STEP_ONE_SIDED * _scale(w)
+        losses, gradients = self.losses_and_grads(torch.cat([points, w + step * directions]))
+        b = len(points)
+        return losses[:b], gradients[:b], ((gradients[b:] - gradients[0]) * (lengths / step)).T
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:
         """T_ij = ∇_w(u_iᵀ H(w) u_j), [k(k+1)/2, p], for U [p, k]; pairs (i ≤ j) in the order of `svec`, not scaled."""
@@ -236,16 +260,21 @@ class Objective:
             return self._exact_third(w, (U * weights).T, U.T)
         return weights @ self._difference_third(w, U.T, gradient)
 
-    def _exact_hvp(self, w: Tensor, directions: Tensor) -> Tensor:
-        result = torch.zeros_like(directions)
+    def _exact_hvp(self, w: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """L [], ∇L [p] and H d for each row d, [b, p]."""
+        self.gradients_spent += COST["exact"][2] * len(directions)
+        total, gradient, product = w.new_zeros(()), torch.zeros_like(w), torch.zeros_like(directions)
         for share, batch in self._chunks(2, len(directions)):
             leaf = w.detach().requires_grad_()
-            gradient = _gradient(self._loss(leaf, *batch), leaf)
-            if gradient.requires_grad:
-                part = torch.autograd.grad(gradient, leaf, directions, is_grads_batched=True, allow_unused=True)[0]
+            value = self._loss(leaf, *batch)
+            first = _gradient(value, leaf)
+            total += share * value.detach()
+            gradient += share * first.detach()
+            if first.requires_grad:
+                part = torch.autograd.grad(first, leaf, directions, is_grads_batched=True, allow_unused=True)[0]
                 if part is not None:
-                    result += share * part
-        return result
+                    product += share * part
+        return total, gradient, product
 
     def _exact_third(self, w: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """∇_w Σ_a first_aᵀ H(w) second_a."""
@@ -292,10 +321,6 @@ class Objective:
         for start in range(0, self.n_examples, size):
             batch = tuple(tensor[start : start + size] for tensor in self._data)
             yield len(batch[0]) / self.n_examples, batch
-
-    def _most_stacked(self, order: int) -> int:
-        """How many stacked points leave room for at least one example each."""
-        return max(1, int(self._budget / max(1.0, self._bytes * KEPT[order])))
 
 
 def _gradient(value: Tensor, leaf: Tensor) -> Tensor:
