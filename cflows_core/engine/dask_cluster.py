@@ -85,8 +85,8 @@ class DaskCluster:
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
             "logging": {"distributed": "critical", "bokeh": "critical", "tornado": "critical"},
-            # Not Dask's own setting, which gives freed memory back at once: fetching it again makes small networks two times slower.
-            "distributed.nanny.pre-spawn-environ": {},
+            # Dask's own setting without MALLOC_TRIM_THRESHOLD_: memory given back at once has to be fetched again, a third of a step's time.
+            "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
             # Threads that would take the interpreter from the simulation 50 to 100 times a second.
             "distributed.worker.profile.enabled": False,
             "distributed.admin.tick.interval": "1s",

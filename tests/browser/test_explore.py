@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -117,18 +118,28 @@ def test_a_problem_control_starts_a_new_run(visit):
     visit.wait("table.step.length == 1 && table.step[0] == 0")
 
 
+def pan(visit):
+    """Drag the plot until the page has seen it: a drag that falls into a redraw of a busy machine is lost, as it is for a person."""
+    for _ in range(5):
+        box = visit.page.locator("#distance .plot").bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        visit.page.mouse.move(x, y)
+        visit.page.mouse.down()
+        visit.page.mouse.move(x + 80, y, steps=6)
+        visit.page.mouse.up()
+        try:
+            return visit.button("Follow").wait_for(timeout=12_000)
+        except PlaywrightTimeout:
+            continue
+    raise AssertionError("Five drags did not end the following.")
+
+
 def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.open()
     visit.run()
     assert not visit.button("Follow").is_visible()
     last = visit.last_step
-    box = visit.page.locator("#distance .plot").bounding_box()
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    visit.page.mouse.move(x, y)
-    visit.page.mouse.down()
-    visit.page.mouse.move(x + 80, y, steps=6)
-    visit.page.mouse.up()
-    visit.button("Follow").wait_for(timeout=60_000)
+    pan(visit)
     kept = visit.model("steps", "[model.start, model.end]")
     assert kept[1] < last
     last = visit.last_step
