@@ -85,7 +85,7 @@ class DaskCluster:
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
             "logging": {"distributed": "critical", "bokeh": "critical", "tornado": "critical"},
-            # Dask's own setting without MALLOC_TRIM_THRESHOLD_: memory given back at once has to be fetched again, a third of a step's time.
+            # Dask's own without MALLOC_TRIM_THRESHOLD_: memory given back at once must be fetched again, a third of a step's time.
             "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
             # Threads that would take the interpreter from the simulation 50 to 100 times a second.
             "distributed.worker.profile.enabled": False,
