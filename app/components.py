@@ -51,7 +51,10 @@ class Form(Component):
 
 
 class Transport(Component):
-    """Run, Pause, Step, Reset, speed, and the step counter. Sends {"action": name} and {"speed": steps a second or null}."""
+    """Run, Pause, Step, Reset, speed, and the step counter.
+
+    Sends {"action": name}, {"speed": steps a second or null} and {"drawn": number}.
+    """
 
     _esm = _script("transport.js")
 

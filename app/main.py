@@ -25,7 +25,7 @@ from cflows_app.shell import page_template
 from cflows_core.engine import Engine
 from cflows_core.errors import EngineError
 
-TICK = 100  # milliseconds between looks for news
+TICK = 50  # milliseconds between looks for news
 EVERYWHERE = ("", "0.0.0.0", "::")
 HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -125,8 +125,13 @@ def explore(page: ExplorePage) -> pn.Template:
     theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
     session, document = page.session, pn.state.curdoc
     if document is not None:
+
+        def draw() -> None:
+            with pn.io.hold(document):  # all news in one message, which the browser draws once
+                page.tick()
+
         # Bokeh's own callback: it holds the document's lock while `tick` writes.
-        document.add_periodic_callback(page.tick, TICK)
+        document.add_periodic_callback(draw, TICK)
         document.on_session_destroyed(lambda _: asyncio.ensure_future(session.release()))
     return page_template(page, theme)
 

@@ -78,6 +78,7 @@ class Table:
         self._content: object = None  # what, beside the rows, decides the values
         self._window: tuple[float, float] | None = None
         self._plan = Plan(0, 0, 0, 1)
+        self._known = 0  # rows that there were when the smoothed columns were brought up to date the last time
         self._smoothers: dict[str, Smoother] = {}
 
     def add(self, column: Column) -> None:
@@ -88,7 +89,7 @@ class Table:
     def update(self, reading: Reading, window: tuple[float, float] | None = None) -> bool:
         """Bring the source up to date with the history; True if anything changed. window: the steps to show in detail, None for all."""
         content = (self.sigma, *sorted(reading.options.items()))
-        renewed = reading.history is not self._history or content != self._content
+        renewed = content != self._content or not self._goes_on(reading.history)
         if renewed:
             self._smoothers.clear()
         start, stop = self._rows(reading, window)
@@ -96,14 +97,24 @@ class Table:
             self._history, self._content, self._window = reading.history, content, window
             self._send_all(reading, start, stop)
             return True
-        if stop == self._plan.stop:
-            return False
-        grown = self._plan.grown(stop)
+        grown, reach = self._plan.grown(stop), self._reach(reading)
         if grown.points > MAX_POINTS:
             self._send_all(reading, start, stop)
-        else:
+            return True
+        # A correction makes the browser draw everything again, so it waits until it is visible, or nothing else is new.
+        new, later = stop > self._plan.stop, len(reading.history) - self._known
+        correct = later > (reach // 4 if new else 0) and self._known - reach < self._plan.stop
+        if correct:
+            self._correct(reading, reach)
+        if new:
             self._append(reading, grown)
-        return True
+        return new or correct
+
+    def _goes_on(self, history: History) -> bool:
+        """Whether the history is the one that was sent, or a run that continues it and so need not be sent again."""
+        if history is not self._history and self._history is not None and history.starts_with(self._history):
+            self._history = history
+        return history is self._history
 
     @staticmethod
     def _rows(reading: Reading, window: tuple[float, float] | None) -> tuple[int, int]:
@@ -121,20 +132,23 @@ class Table:
         for column, values in self._values(reading):
             data[column.name] = plan.values(values).astype(np.float32)
         self.source.data = data  # type: ignore[assignment]
+        self._known = len(reading.history)
 
     def _append(self, reading: Reading, grown: Plan) -> None:
         old, self._plan = self._plan, grown
-        fresh: dict[str, np.ndarray] = {"step": reading.history.steps[old.stop : grown.stop].astype(float)}
-        patches: dict[str, list[tuple[slice, np.ndarray]]] = {}
-        changed = max(old.head_stop, old.stop - self._reach(reading))
+        fresh = {"step": reading.history.steps[old.stop : grown.stop].tolist()}
         for column, values in self._values(reading):
-            fresh[column.name] = values[old.stop : grown.stop].astype(np.float32)
-            if column.smooth and changed < old.stop:
-                points = slice(old.point(changed), old.point(old.stop))
-                patches[column.name] = [(points, values[changed : old.stop].astype(np.float32))]
-        if patches:
-            self.source.patch(patches)  # type: ignore[arg-type]
+            fresh[column.name] = values[old.stop : grown.stop].tolist()  # an array would be a message of its own
         self.source.stream(fresh)  # type: ignore[arg-type]
+
+    def _correct(self, reading: Reading, reach: int) -> None:
+        """Send what rows that came later have changed of the smoothed columns."""
+        first, stop = max(self._plan.head_stop, self._known - reach), self._plan.stop
+        points = slice(self._plan.point(first), self._plan.point(stop))
+        patches = {column.name: [(points, values[first:stop].tolist())] for column, values in self._values(reading) if column.smooth}
+        if patches and first < stop:
+            self.source.patch(patches)  # type: ignore[arg-type]
+        self._known = len(reading.history)
 
     def _values(self, reading: Reading) -> Iterator[tuple[Column, np.ndarray]]:
         breaks = reading.breaks

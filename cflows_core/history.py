@@ -107,6 +107,15 @@ class History:
         """The rows as `Frame` objects: a read-only sequence that makes each frame when it is asked for."""
         return Frames(self)
 
+    def starts_with(self, other: History) -> bool:
+        """Whether the first rows are those of `other`, to the bit: a run that goes on, or a fork."""
+        n = len(other)
+        return len(self) >= n and all(
+            key in self._columns and self._columns[key].shape[1:] == column.shape[1:]
+            and np.array_equal(self._columns[key][:n], column[:n], equal_nan=column.dtype.kind == "f")
+            for key, column in other._columns.items()
+        )  # fmt: skip
+
     @property
     def nbytes(self) -> int:
         """Bytes of memory held by the columns."""

@@ -31,6 +31,7 @@ export function render({model}) {
     speed.setAttribute("aria-valuetext", limit == null ? "as fast as possible" : `${limit} steps a second`)
   }
 
+  let seen = 0
   const step = h("span", {class: "number"})
   const rate = h("span", {class: "number"})
 
@@ -52,7 +53,18 @@ export function render({model}) {
     setText(rate, running && measured ? `${measured < 10 ? measured.toFixed(1) : Math.round(measured)} steps/s` : label)
   }
 
-  model.on("state", draw)
+  // The plots changed with this state, and repaint in the next frame: once that is over the server may send more.
+  function tellDrawn() {
+    const {drawing} = model.state
+    if (drawing === seen) return
+    seen = drawing
+    requestAnimationFrame(() => requestAnimationFrame(() => model.send_msg({drawn: drawing})))
+  }
+
+  model.on("state", () => {
+    draw()
+    tellDrawn()
+  })
   draw()
   return h("div", {class: "deck"},
     h("div", {class: "actions", role: "group", "aria-label": "Run"}, Object.values(buttons)),

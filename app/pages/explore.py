@@ -13,6 +13,7 @@ from cflows_app.form import specification
 from cflows_app.session import Session
 from cflows_app.streaming import Reading, Table
 from cflows_app.theme import DARK, LIGHT
+from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
 from cflows_app.views.axis import SPANS, StepAxis
 from cflows_app.views.base import View
@@ -37,6 +38,7 @@ class ExplorePage:
         self.status = Status(self._on_status)
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
+        self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
@@ -64,13 +66,22 @@ class ExplorePage:
         """Draw what is new; cheap when nothing is."""
         session = self.session
         history = session.history
-        if history is not self._drawn and len(history) < len(self._drawn):
-            self.axis.follow()  # another run begins: the steps that the visitor looked at are gone
-        self._drawn = history
+        if history is not self._drawn:
+            if len(history) < len(self._drawn):
+                self.axis.follow()  # another run begins: the steps that the visitor looked at are gone
+            self._drawn, self._stale = history, True
         for view in self.views:
             if view.flows != tuple(session.shown):
                 view.show(session.shown)
                 self._stale = True
+        now = time.monotonic()
+        if self._stale or self.turns.open(now):
+            self._draw(now)
+        self._show_controls(session)
+
+    # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _draw(self, now: float) -> None:
+        session, history = self.session, self.session.history
         options = {f"{view.key}.unit": view.choices["unit"] for view in self.views if "unit" in view.choices}
         reading = Reading(history, session.run_config, options)
         self.axis.update(history, session.run_config.warm_start)
@@ -80,9 +91,8 @@ class ExplorePage:
                 self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, note=view.note(reading))
             self._mark(session)
             self._stale = False
-        self._show_controls(session)
+            self.turns.sent(now)
 
-    # -- inside -------------------------------------------------------------------------------------------------------------------
     def _mark(self, session: Session) -> None:
         marks = texts.changes_to_mark(session.run_config, self.canvas.steps.start, self.canvas.steps.end)
         if marks != self.canvas.marks.data:
@@ -100,7 +110,13 @@ class ExplorePage:
             self._told, self._told_at = step, now
         rate = 0.0 if runner is None else runner.steps_per_second
         self.transport.show(
-            status=status, label=texts.STATUSES[status], step=step, rate=round(rate, 1), limit=session.speed, busy=session.busy
+            status=status,
+            label=texts.STATUSES[status],
+            step=step,
+            rate=round(rate, 1),
+            limit=session.speed,
+            busy=session.busy,
+            drawing=self.turns.number,
         )
         self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         self.viewbar.show(smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following)
@@ -130,6 +146,8 @@ class ExplorePage:
             session.do(actions[message["action"]])
         elif "speed" in message:
             session.limit(message["speed"])
+        elif "drawn" in message:
+            self.turns.drawn(message["drawn"], time.monotonic())
 
     def _on_status(self, _: dict[str, Any]) -> None:
         self.session.dismiss()

@@ -149,7 +149,7 @@ class StepView(View):
                 line_width=stroke.width,
                 line_dash=list(stroke.dash),
                 line_alpha=stroke.alpha,
-                line_join="round",
+                line_join="bevel",
             )
             self.draw(curve.legend, curve.flow, stroke, render(plot, self.canvas.table.source, line, name=curve.label))
         plot.add_tools(

@@ -42,6 +42,8 @@ def test_growing_by_pieces_shows_what_all_at_once_shows(pieces):
     for piece in pieces:
         history.append(frames(len(history), len(history) + piece))
         assert live.update(reading(history))
+    while live.update(reading(history)):
+        pass
     assert len(drawn(live, "step")) <= MAX_POINTS
     if len(history) < MAX_POINTS:
         whole = table()
@@ -62,7 +64,8 @@ def test_news_is_streamed_and_not_sent_again():
     live.update(reading(history))
     streamed = live.source.data["step"]
     assert len(streamed) == 505
-    assert not live.update(reading(history))  # nothing new: nothing sent
+    assert live.update(reading(history))  # nothing new: the smoothed end is corrected
+    assert not live.update(reading(history))  # and then nothing is sent
 
 
 def test_the_smoothed_end_is_corrected_when_more_is_known():
@@ -72,9 +75,23 @@ def test_the_smoothed_end_is_corrected_when_more_is_known():
     before = drawn(live, "smooth").copy()
     history.append(frames(200, 260))
     live.update(reading(history))
+    live.update(reading(history))
     after = drawn(live, "smooth")[:200]
     np.testing.assert_allclose(after[:160], before[:160], atol=1e-6)  # further back than 4 widths of 10 steps
     assert np.abs(after[190:] - before[190:]).max() > 1e-3
+
+
+def test_a_run_that_continues_what_is_drawn_is_not_sent_again():
+    stored = History(frames(0, 300))
+    live = table()
+    live.update(reading(stored))
+    before = live.source.data["step"]
+    resumed = stored.copy()
+    assert not live.update(reading(resumed))
+    assert live.source.data["step"] is before
+    resumed.append(frames(300, 303))
+    live.update(reading(resumed))
+    np.testing.assert_array_equal(drawn(live, "step"), np.arange(303))
 
 
 def test_another_run_replaces_the_first():

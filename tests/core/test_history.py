@@ -133,6 +133,16 @@ def test_a_copy_goes_its_own_way(frames: list[Frame]) -> None:
     assert_same(fork.frames[350], frames[350])
 
 
+def test_a_continued_run_starts_with_its_past(frames: list[Frame]) -> None:
+    past = History(frames[:10])
+    longer, other = History(frames), History([*frames[:9], full_frame(99)])
+    assert longer.starts_with(past)
+    assert past.starts_with(past.copy())
+    assert not past.starts_with(longer)
+    assert not other.starts_with(past)
+    assert longer.starts_with(History())
+
+
 def test_until_drops_what_comes_after(frames: list[Frame]) -> None:
     history = History(frames).until(354)
     assert len(history) == 354
