@@ -98,7 +98,7 @@ class Table:
             self._send_all(reading, start, stop)
             return True
         grown, reach = self._plan.grown(stop), self._reach(reading)
-        if grown.points > MAX_POINTS:
+        if grown.points > MAX_POINTS or (not self._plan.points and grown.points):
             self._send_all(reading, start, stop)
             return True
         # A correction makes the browser draw everything again, so it waits until it is visible, or nothing else is new.

@@ -42,7 +42,7 @@ class ExplorePage:
         self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
-        self._told, self._told_at = None, 0.0
+        self._told, self._told_at, self._told_of = None, 0.0, ""
         self.tick()
 
     @property
@@ -106,8 +106,8 @@ class ExplorePage:
             self._said, self._said_at, self._said_of = texts.sentence(session), now, subject
         sentence, notes = self._said
         step = int(history.steps[-1]) if len(history) else None
-        if now - self._told_at > SAY_SECONDS:
-            self._told, self._told_at = step, now
+        if status != self._told_of or now - self._told_at > SAY_SECONDS:
+            self._told, self._told_at, self._told_of = step, now, status
         rate = 0.0 if runner is None else runner.steps_per_second
         self.transport.show(
             status=status,

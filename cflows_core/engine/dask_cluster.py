@@ -84,7 +84,8 @@ class DaskCluster:
         quiet = {
             "distributed.scheduler.http.routes": [],
             "distributed.worker.http.routes": [],
-            "logging": {"distributed": "critical", "bokeh": "critical", "tornado": "critical"},
+            # Dask sets these for the whole process: what fails in the dashboard's own callbacks must still be told.
+            "logging": {"distributed": "critical", "bokeh": "error", "tornado": "critical", "tornado.application": "error"},
             # Dask's own without MALLOC_TRIM_THRESHOLD_: memory given back at once must be fetched again, a third of a step's time.
             "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
             # Threads that would take the interpreter from the simulation 50 to 100 times a second.

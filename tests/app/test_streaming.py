@@ -81,6 +81,15 @@ def test_the_smoothed_end_is_corrected_when_more_is_known():
     assert np.abs(after[190:] - before[190:]).max() > 1e-3
 
 
+def test_columns_stay_arrays_from_the_first_row_on():
+    history, live = History(), table()
+    live.update(reading(history))
+    for start in (0, 1, 2):
+        history.append(frames(start, start + 1))
+        live.update(reading(history))
+        assert {type(values) for values in live.source.data.values()} == {np.ndarray}
+
+
 def test_a_run_that_continues_what_is_drawn_is_not_sent_again():
     stored = History(frames(0, 300))
     live = table()

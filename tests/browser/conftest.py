@@ -146,8 +146,22 @@ def browser(chromium: str) -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A visitor's page, 1440 x 900 or as the test's parameters say; at the end it has complained of nothing and asked no one else."""
-    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **getattr(request, "param", {})})
+    """A visitor's page, 1440 x 900 or as the test's parameters say."""
+    with visiting(browser, server, **getattr(request, "param", {})) as visit:
+        yield visit
+
+
+@pytest.fixture
+def own_visit(browser: Any, own_server: Server) -> Iterator[Visit]:
+    """A visitor of a dashboard that a test may harm."""
+    with visiting(browser, own_server) as visit:
+        yield visit
+
+
+@contextmanager
+def visiting(browser: Any, server: Server, **options: Any) -> Iterator[Visit]:
+    """A page in a browser of its own; at the end it has complained of nothing and asked no one else."""
+    context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}, **options})
     page = context.new_page()
     visit = Visit(page, server)
     page.on("request", lambda asked: visit.requests.append(asked.url))

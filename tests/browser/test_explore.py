@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import psutil
 import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -208,6 +209,34 @@ def test_small_screens(visit):
     visit.page.keyboard.press("Escape")
     preset.wait_for(state="hidden", timeout=30_000)
     visit.run(1)
+
+
+def test_a_diverging_run_is_told_and_stays_drawn(visit):
+    visit.open()
+    visit.page.get_by_label("Preset", exact=True).select_option("digits-diverges")
+    visit.wait("table.step.length == 0")
+    visit.button("Run").click()
+    visit.page.locator(".sentence", has_text="The optimizer diverged at step").wait_for(timeout=60_000)
+    visit.wait("table.step.length > 4")
+    visit.button("Reset").click()
+    visit.wait("table.step.length == 0")
+
+
+def test_a_killed_worker_costs_a_sentence_and_reset_starts_again(own_visit):
+    visit = own_visit
+    visit.open()
+    visit.run()
+    workers = [p for p in psutil.Process(visit.server.process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+    assert workers
+    for worker in workers:
+        worker.kill()
+    visit.page.get_by_text("The worker process of this run was lost").wait_for(timeout=60_000)
+    last = visit.last_step
+    time.sleep(1)
+    assert visit.last_step == last > 0
+    visit.button("Reset").click()
+    visit.wait("table.step.length == 0", 90)
+    visit.run()
 
 
 def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browser, own_server):
