@@ -7,7 +7,8 @@ from typing import Any
 import param
 
 from cflows_app.theme import FLOW_LABELS, STROKES
-from cflows_core.config import FLOW_NAMES, OPTIMIZER_NAMES, RunConfig
+from cflows_core.config import FLOW_NAMES, RunConfig
+from cflows_core.optimizers import KINDS
 from cflows_core.presets import PRESETS
 
 CHOICES = {
@@ -27,12 +28,24 @@ CHOICES = {
     "cpu": "CPU",
     "cuda": "CUDA GPU",
     "auto": "Automatic",
+    "on": "On",
+    "off": "Off",
 }
 
 PROBLEM = ("dataset", "n_train", "architecture", "activation", "activation_mix", "width", "depth", "criterion", "classes")
 RUN = ("seed", "dtype", "device")
 MORE = ("warm_start", "steps", "substeps", "n_eigs", "rod_rank", "head_scale", "targets", "derivatives", "threads")
-SHOWN_ONLY_WHEN = {"activation_mix": ("activation", "gelu_relu")}
+OPTIMIZER = ("beta1", "beta2", "eps", "bias_correction", "schedule")
+_MOMENTUM = [name for name, (momentum, _) in KINDS.items() if momentum != "none"]
+_ADAPTIVE = [name for name, (_, kind) in KINDS.items() if kind != "identity"]
+# Field -> another field, and its values with which the first means something.
+SHOWN_ONLY_WHEN = {
+    "activation_mix": ("activation", ["gelu_relu"]),
+    "beta1": ("optimizer", _MOMENTUM),
+    "beta2": ("optimizer", _ADAPTIVE),
+    "eps": ("optimizer", _ADAPTIVE),
+    "bias_correction": ("optimizer", _ADAPTIVE),
+}
 
 # The nine optimizers as their family has them: momentum kind down, preconditioner kind across (math.md 2).
 GRID_COLUMNS = ("P = 1/η", "scalar ν", "diagonal ν")
@@ -54,13 +67,11 @@ def specification() -> dict[str, Any]:
         "run": [field(name) for name in RUN],
         "more": [field(name) for name in MORE],
         "lr": field("lr"),
+        "parameters": [field(name) for name in OPTIMIZER],
         "optimizer": {
             "doc": RunConfig.param["optimizer"].doc,
             "columns": GRID_COLUMNS,
-            "rows": [
-                {"label": row, "cells": [{"value": name, "label": text, "ready": name in OPTIMIZER_NAMES} for name, text in cells]}
-                for row, cells in GRID
-            ],
+            "rows": [{"label": row, "cells": [{"value": name, "label": text} for name, text in cells]} for row, cells in GRID],
         },
         "flows": {
             "doc": RunConfig.param["flows"].doc,
@@ -82,6 +93,8 @@ def field(name: str) -> dict[str, Any]:
     }
     if isinstance(parameter, param.Selector):
         return control | {"kind": "choice", "choices": [[value, CHOICES.get(value, value)] for value in parameter.objects]}
+    if isinstance(parameter, param.String):
+        return control | {"kind": "text"}
     low, high = parameter.bounds
     soft = parameter.softbounds or (low, high)
     whole = isinstance(parameter, param.Integer)

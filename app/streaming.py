@@ -17,6 +17,7 @@ from cflows_app.smoothing import Smoother
 from cflows_core.config import RunConfig
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
+from cflows_core.optimizers import Optimizer
 
 SETTLING = STATUSES.index("settling")
 
@@ -47,6 +48,12 @@ class Reading:
         config = self.config
         steps = sorted({config.warm_start, *(step for step, _, _ in config.changes)})
         return np.searchsorted(self.history.steps, steps).tolist()
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """The critical threshold c [n], which moves with β₁."""
+        betas, rows = np.unique(self.changed("beta1"), return_inverse=True)
+        return np.array([Optimizer.of(self.config.replace(beta1=float(beta))).threshold for beta in betas])[rows]
 
     def changed(self, field: str) -> np.ndarray:
         """The value [n] that a numeric field of the configuration had at each row."""

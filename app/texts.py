@@ -9,7 +9,7 @@ from cflows_core.config import RunConfig
 from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
 
-SYMBOLS = {"lr": "η"}
+SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
 LABEL = 0.1  # of a plot's width, that a label takes
 STATUSES = {
     "new": "not started",
@@ -34,7 +34,10 @@ def sentence(session: Session) -> tuple[str, list[str]]:
 
 def step_size_hint(config: RunConfig) -> str:
     """Where the edge of stability lies for the step size in the control."""
-    return f"Edge of stability at sharpness {Optimizer(config.optimizer, lr=config.lr).threshold / config.lr:.3g}."
+    optimizer = Optimizer.of(config)
+    if optimizer.adaptive:
+        return f"Edge of stability where the preconditioned Hessian's top eigenvalue reaches {optimizer.threshold:.3g}."
+    return f"Edge of stability at sharpness {optimizer.threshold / config.lr:.3g}."
 
 
 def changes_to_mark(config: RunConfig, start: float, end: float) -> dict[str, list[Any]]:
@@ -64,4 +67,4 @@ def values_shown(session: Session) -> dict[str, Any]:
     """Field -> value for the controls."""
     config = session.config
     values = {name: getattr(config, name) for name in RunConfig.fields() if name != "changes"}
-    return values | {"lr": f"{present(config, 'lr'):g}"}
+    return values | {name: f"{present(config, name):g}" for name in RunConfig.LIVE}

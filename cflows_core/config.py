@@ -12,9 +12,10 @@ from typing import Any, ClassVar
 import param
 
 from cflows_core.errors import ConfigError
+from cflows_core.schedules import schedule_from
 
 FLOW_NAMES = ("discrete", "stable", "central", "rod")
-OPTIMIZER_NAMES = ("gd",)
+OPTIMIZER_NAMES = ("gd", "heavy_ball", "nesterov", "scalar_rmsprop", "scalar_adam", "scalar_nadam", "rmsprop", "adam", "nadam")
 OBSERVABLES = {
     "test": "loss and accuracy on the test examples (one forward pass a step)",
     "valley": "positions in the plane of the top eigenvector and the direction of slow motion",
@@ -107,6 +108,44 @@ class RunConfig(param.Parameterized):
         constant=True,
         label="Learning rate η",
         doc="Step size; gradient descent's edge of stability lies at sharpness 2/η.",
+    )
+    schedule = param.String(
+        default="constant",
+        constant=True,
+        label="Schedule",
+        doc="Factor on η over the steps: constant, warmup(50), cosine(300, 0.1) or step(100, 0.5).",
+    )
+    beta1 = param.Number(
+        default=0.9,
+        bounds=(0.0, 1.0),
+        inclusive_bounds=(True, False),
+        softbounds=(0.0, 0.99),
+        constant=True,
+        label="Momentum β₁",
+        doc="Averaging of gradients, in the optimizers that have momentum.",
+    )
+    beta2 = param.Number(
+        default=0.99,
+        bounds=(0.0, 1.0),
+        softbounds=(0.5, 0.999),
+        constant=True,
+        label="Averaging β₂",
+        doc="Averaging of squared gradients, in the adaptive optimizers.",
+    )
+    eps = param.Number(
+        default=1e-8,
+        bounds=(0.0, None),
+        softbounds=(1e-10, 1e-2),
+        constant=True,
+        label="Epsilon ε",
+        doc="Added to the root of ν, outside it, in the adaptive optimizers.",
+    )
+    bias_correction = param.Selector(
+        default="auto",
+        objects=["auto", "on", "off"],
+        constant=True,
+        label="Bias correction",
+        doc="Of the averages' start; auto: on for the Adam and NAdam kinds, off for the RMSProp kinds.",
     )
     # Flows
     flows = param.ListSelector(
@@ -229,11 +268,11 @@ class RunConfig(param.Parameterized):
             "n_train",
             "classes",
         ),
-        "optimizer": ("optimizer", "lr"),
+        "optimizer": ("optimizer", "lr", "schedule", "beta1", "beta2", "eps", "bias_correction"),
         "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "derivatives"),
         "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
     }
-    LIVE: ClassVar[tuple[str, ...]] = ("lr", "substeps")
+    LIVE: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "substeps")
     UNITS: ClassVar[dict[str, str]] = {
         "lr": "step size",
         "steps": "steps",
@@ -270,6 +309,8 @@ class RunConfig(param.Parameterized):
         parameter = cls.param[name]
         if name == "changes":
             return _changes(cls, value)
+        if name == "schedule" and isinstance(value, str):
+            schedule_from(value)
         if name in ("flows", "observe"):
             return _selection(name, parameter, value)
         if isinstance(value, numbers.Real) and not isinstance(value, bool) and isinstance(parameter, param.Number):
@@ -386,6 +427,8 @@ def _changes(cls: type[RunConfig], value: Any) -> tuple[tuple[int, str, Any], ..
 def _rule(parameter: Any) -> str:
     if isinstance(parameter, param.Selector):
         return "one of " + ", ".join(map(str, parameter.objects))
+    if isinstance(parameter, param.String):
+        return "text"
     kind = "a whole number" if isinstance(parameter, param.Integer) else "a number"
     low, high = parameter.bounds or (0, None)
     if high is not None:

@@ -89,6 +89,10 @@ SERIES: dict[str, Series] = _registry(
     Series("test_loss", (), "", "Loss on the test examples at the iterate.", (_D,)),
     Series("test_accuracy", (), "", "Share of test examples classified correctly at the iterate.", (_D,)),
     Series("half_difference", (), "weights", "Norm of half the difference of consecutive iterates, |w_t - w_{t+1}|/2.", (_D,)),
+    Series("nu_norm", (), "", "Norm of the average of squared gradients ν (its value for the scalar kind), after the step's update.", _ALL),
+    Series("effective_step_size", (), "step size", "Mean over the weights of the effective step size 1/P.", _ALL),
+    Series("effective_step_size_harmonic", (), "step size", "Harmonic mean over the weights of the effective step size 1/P.", _ALL),
+    Series("momentum_half_difference", (), "gradients", "Norm of half the difference of consecutive momenta, |m_t - m_{t+1}|/2.", (_D,)),
     Series("path_length", (), "weights", "Length of the discrete midpoints' path since the flows started.", (_D,)),
     Series(
         "displacement",
@@ -162,7 +166,14 @@ SERIES: dict[str, Series] = _registry(
     Series("sdcp_residual", (), "", "Largest relative residual of the complementarity problem in this step.", (_C,)),
     Series("valley_covariance", ("pair",), "weights²", "Σ in the valley's coordinates.", (_C,)),
     Series("extent", (), "weights", "Half-length of the rod, |ζ|.", (_R,)),
-    Series("extent_eigs", ("mode",), "weights²", "Eigenvalues of the rod's extent tensor, descending.", (_R,)),
+    Series("momentum_extent", (), "gradients", "Half-length of the rod's part in the momentum.", (_R,)),
+    Series(
+        "extent_eigs",
+        ("mode",),
+        "",
+        "Eigenvalues of the rod's extent tensor, descending: of the weights (gradient descent), of (P^½w, P^-½m) otherwise.",
+        (_R,),
+    ),
     Series("alignment", (), "", "|cosine| between the rod ζ and the discrete half-difference.", (_R,)),
     Series("valley_extent", ("axis",), "weights", "The rod ζ in the valley's coordinates: its ends are valley ± this.", (_R,)),
 )

@@ -54,13 +54,14 @@ def _compare(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> None
     discrete = states["discrete"]
     for name, state in _going(states):
         if name == "rod":
-            zeta, delta = state.extent.principal(), discrete.half_difference
+            zeta, delta = state.zeta, discrete.half_difference
             norms = float(zeta.norm() * delta.norm())
             flows[name]["alignment"] = abs(float(zeta @ delta)) / norms if norms > 0 else float("nan")
         if name == "central" and len(state.variances):
             # Half a step from both iterates after a warm start: both count.
-            iterates = [discrete.point.w, discrete.after.w] if simulation.starts_between(name) else [discrete.point.w]
-            displacements = torch.stack([w - state.point.w for w in iterates])
+            iterates = [discrete.point, discrete.after] if simulation.starts_between(name) else [discrete.point]
+            x = simulation.optimizer.gradient_point  # Σ is the covariance of the points where gradients are taken
+            displacements = torch.stack([x(iterate) - x(state.point) for iterate in iterates])
             measured = simulation.flow(name).measured_variance(state, displacements)  # type: ignore[attr-defined]
             flows[name]["measured_variance"] = padded(measured, simulation.config.n_eigs)
 
@@ -74,7 +75,7 @@ def _see_valley(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> N
             near = discrete.values > 0.5 * simulation.optimizer.threshold
             modes = discrete.modes[:, : max(1, int(near.sum()))]
             centre = discrete.centre
-            _, gradient = simulation.objective.loss_and_grad(centre.w)
+            _, gradient = simulation.flow("discrete").loss_and_grad(centre)
             simulation.valley = Valley.at(centre.w, modes, simulation.optimizer.velocity(centre, gradient), simulation.step)
             simulation._at_edge = at_edge
     valley = simulation.valley
@@ -87,6 +88,6 @@ def _see_valley(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> N
         if name == "discrete":
             flows[name] |= {"valley_basis": float(valley.step), "valley_centre": valley.coordinates(state.centre.w)}
         elif name == "rod":
-            flows[name]["valley_extent"] = valley.project(state.extent.principal())
+            flows[name]["valley_extent"] = valley.project(state.zeta)
         elif name == "central" and not state.settling:
             flows[name]["valley_covariance"] = valley.covariance(state.modes, state.variances)

@@ -56,7 +56,7 @@ def phase(history: Any, step: int | None = None, config: RunConfig | None = None
     """
     run_config: RunConfig = getattr(history, "config", RunConfig()) if config is None else config
     history = getattr(history, "history", history)
-    threshold = Optimizer(run_config.optimizer, lr=run_config.lr).threshold
+    threshold = Optimizer.of(run_config).threshold
     rows = _from_frames(history, step, threshold) if isinstance(history, (list, tuple)) else _from_columns(history, step, threshold)
     if not len(rows.steps):
         return Phase("not_started", "Nothing has run yet: press Run, and the optimizer sets out from its initial weights.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cflows_core.problems.build import Problem, build_problem
 from cflows_core.problems.objective import Objective
 from cflows_core.valley import Valley
 
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 class Simulation:
@@ -69,8 +69,9 @@ class Simulation:
         self._flows = self._make_flows(self._value_at(0))
         begin = time.perf_counter()
         self.states: dict[str, Any] = {}
-        start = Start(State(problem.weights), torch.zeros_like(problem.weights))
-        self._run("discrete", lambda flow: flow.init(start))
+        initial = State(problem.weights)
+        start = Start(initial, initial, torch.zeros_like(problem.weights))
+        self.states["discrete"] = self._counted("discrete", lambda flow: flow.init(start))
         if config.warm_start == 0:
             self._start_flows()
         self.wall_time += time.perf_counter() - begin
@@ -136,25 +137,27 @@ class Simulation:
             self._apply({field: value})
         for name, state in self.states.items():
             if not state.stopped:
-                self._run(name, lambda flow, state=state: flow.step(state))
+                self.states[name] = self._counted(name, lambda flow, state=state: flow.step(state))
         if self.step == self.config.warm_start and not self.states["discrete"].stopped:
             self._start_flows()
 
-    def _run(self, name: str, work: Any) -> None:
+    def _counted(self, name: str, work: Callable[[Any], Any]) -> Any:
+        """The result of work with a flow, whose gradients are counted for it."""
         before = self.objective.gradients_spent
-        self.states[name] = work(self._flows[name])
+        result = work(self._flows[name])
         self._spent[name] += self.objective.gradients_spent - before
+        return result
 
     def _start_flows(self) -> None:
         """Every flow but the discrete starts: from the initial weights, or from the centre of two iterates after a warm start (math.md
         9)."""
-        discrete = self.states["discrete"] = replace(self.states["discrete"], travelled=0.0)
-        between = Start(discrete.centre, discrete.half_difference)
-        first = Start(discrete.point, discrete.half_difference) if self.config.warm_start == 0 else between
+        self.states["discrete"] = replace(self.states["discrete"], travelled=0.0)
+        between = self.config.warm_start > 0
+        discrete = self.states["discrete"]
+        start = self._counted("discrete", lambda flow: flow.start(discrete, between))
         for name in self.config.flows:
             if name != "discrete":
-                # A rod lives between two iterates even from step 0.
-                self._run(name, lambda flow, name=name: flow.init(between if name == "rod" else first))
+                self.states[name] = self._counted(name, lambda flow: flow.init(start))
                 self._events.append(Event(self.step, name, "start", f"The {name} flow starts."))
 
     def starts_between(self, name: str) -> bool:
@@ -188,10 +191,10 @@ class Simulation:
             self._events.append(Event(self.step, "", "change", f"{label} is {value:g} from here on."))
         for name, state in self.states.items():
             if not state.stopped:
-                self._run(name, lambda flow, state=state: flow.changed(state))
+                self.states[name] = self._counted(name, lambda flow, state=state: flow.changed(state))
 
     def _make_flows(self, config: RunConfig) -> dict[str, Flow]:
-        optimizer = Optimizer(config.optimizer, lr=config.lr)
+        optimizer = Optimizer.of(config)
         options = Options(config.substeps, config.n_eigs, config.rod_rank)
         return {name: FLOWS[name](self.objective, optimizer, options) for name in config.flows}
 

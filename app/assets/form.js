@@ -13,7 +13,8 @@ export function render({model}) {
       const options = field.choices.map(([value, label]) => h("option", {value}, label))
       return h("select", {...common, onchange: (event) => send(field.name, event.target.value)}, options)
     }
-    const kind = field.kind === "whole" ? {type: "number", step: 1, min: field.min, max: field.max, inputmode: "numeric"} : {type: "text", inputmode: "decimal"}
+    const whole = {type: "number", step: 1, min: field.min, max: field.max, inputmode: "numeric"}
+    const kind = field.kind === "whole" ? whole : {type: "text", inputmode: field.kind === "number" ? "decimal" : "text"}
     return h("input", {...common, ...kind, autocomplete: "off", spellcheck: "false", onchange: (event) => send(field.name, event.target.value)})
   }
 
@@ -43,8 +44,8 @@ export function render({model}) {
   // Optimizer
   const {columns, rows, doc} = spec.optimizer
   const cells = rows.flatMap(({label, cells}) => cells.map((cell, column) => {
-    const input = h("input", {type: "radio", name: "optimizer", value: cell.value, "aria-label": cell.label, disabled: !cell.ready, onchange: () => send("optimizer", cell.value)})
-    const title = `${cell.label}: ${label}, ${columns[column]}${cell.ready ? "" : " (not in this version)"}`
+    const input = h("input", {type: "radio", name: "optimizer", value: cell.value, "aria-label": cell.label, onchange: () => send("optimizer", cell.value)})
+    const title = `${cell.label}: ${label}, ${columns[column]}`
     fields.set(`optimizer-${cell.value}`, {input})
     return h("label", {class: "cell", title}, input, h("span", {}, cell.label.replace("Scalar ", "S-")))
   }))
@@ -77,7 +78,7 @@ export function render({model}) {
   const form = h("form", {class: "sheet", autocomplete: "off", onsubmit: (event) => event.preventDefault()},
     h("div", {class: "field wide preset"}, h("label", {for: "preset"}, "Preset"), preset, look),
     section("Problem", h("div", {class: "pair"}, spec.problem.map((field) => row(field)))),
-    section("Optimizer", grid, lrRow),
+    section("Optimizer", grid, lrRow, h("div", {class: "pair"}, spec.parameters.map((field) => row(field)))),
     section("Flows", h("div", {class: "flows", title: spec.flows.doc}, boxes.map((box) => box.element))),
     section("Run", h("div", {class: "pair"}, spec.run.map((field) => row(field)))),
     h("details", {}, h("summary", {}, "More"), h("div", {class: "pair"}, spec.more.map((field) => row(field)))),
@@ -97,7 +98,7 @@ export function render({model}) {
       input.setAttribute("aria-invalid", String(Boolean(sentence)))
       setSentence(error, sentence)
       error.hidden = !sentence
-      element.hidden = Boolean(field.when) && values[field.when[0]] !== field.when[1]
+      element.hidden = Boolean(field.when) && !field.when[1].includes(values[field.when[0]])
     }
     const position = (Math.log10(Number(values.lr)) - low) / (high - low) * POSITIONS
     if (slider.getRootNode().activeElement !== slider && Number.isFinite(position)) slider.value = position

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+
+import numpy as np
 
 from cflows_app.streaming import Column, Reading
 from cflows_app.theme import STROKES, Stroke
@@ -13,12 +16,22 @@ FLOW_NAMES = {"discrete": "optimizer", "stable": "stable flow", "central": "cent
 
 
 def curve(
-    flow: str, series: str, legend: str, *, stroke: str = "", smooth: bool = False, predicted: bool = False, anchor: bool = True
+    flow: str,
+    series: str,
+    legend: str,
+    *,
+    stroke: str = "",
+    smooth: bool = False,
+    predicted: bool = False,
+    anchor: bool = True,
+    when: Callable[[Reading], bool] | None = None,
 ) -> Curve:
-    """A series without modes. predicted: nothing is drawn while the flow is settling."""
+    """A series without modes. predicted: nothing is drawn while the flow is settling. when: nothing is drawn otherwise."""
 
     def read(reading: Reading):
         values = reading.series(flow, series)
+        if when is not None and not when(reading):
+            return np.full(len(values), np.nan)
         return reading.unless_settling(flow, values) if predicted else values
 
     name = f"{flow}.{series}" + (".smooth" if smooth else "")

@@ -10,7 +10,7 @@ from cflows_app.streaming import Column, Reading
 from cflows_app.theme import STROKES
 from cflows_app.views.base import Curve, StepView
 from cflows_app.views.curves import FLOW_NAMES, MODES, fade
-from cflows_core.optimizers import Optimizer
+from cflows_core.optimizers import KINDS
 
 UNIT = "eigenvalues.unit"
 
@@ -20,7 +20,7 @@ class EigenvalueView(StepView):
     title = "Eigenvalues"
     caption = "They rise to the edge of stability and stay there."
     y_label = "λ / c"
-    options = {"unit": {"edge": "λ / c", "raw": "sharpness"}}
+    options = {"unit": {"edge": "λ / c", "raw": "raw"}}
 
     def make_curves(self) -> Sequence[Curve]:
         drawn = [("stable", 1), ("discrete", MODES), ("rod", MODES), ("central", MODES)]
@@ -29,7 +29,7 @@ class EigenvalueView(StepView):
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
-        self.figure.yaxis.axis_label = "λ / c" if value == "edge" else "sharpness (1 / step size)"
+        self.figure.yaxis.axis_label = "λ / c" if value == "edge" else "λ"
 
 
 def _curve(flow: str, mode: int) -> Curve:
@@ -42,15 +42,14 @@ def _curve(flow: str, mode: int) -> Curve:
 
 
 def _edge(reading: Reading) -> np.ndarray:
-    threshold = Optimizer(reading.config.optimizer, lr=reading.config.lr).threshold
-    return _in_unit(reading, np.full(len(reading.history), threshold))
+    return _in_unit(reading, reading.threshold)
 
 
 def _in_unit(reading: Reading, effective: np.ndarray) -> np.ndarray:
-    """Effective eigenvalues [n] over the threshold c, or as those of the Hessian (P = 1/η: divided by the step size of their time)."""
-    if reading.options.get(UNIT) == "raw":
-        return effective / reading.changed("lr")
-    return effective / Optimizer(reading.config.optimizer, lr=reading.config.lr).threshold
+    """Effective eigenvalues [n] over the threshold c, or raw: sharpness where P = 1/η (divided by η of their time), else those of P⁻¹H."""
+    if reading.options.get(UNIT) != "raw":
+        return effective / reading.threshold
+    return effective / reading.changed("lr") if KINDS[reading.config.optimizer][1] == "identity" else effective
 
 
 _SUBSCRIPTS = "₁₂₃₄₅₆"

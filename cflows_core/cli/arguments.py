@@ -138,6 +138,8 @@ def _kind(parameter: Any) -> tuple[Any, str]:
         return str, "NAME,..."
     if isinstance(parameter, param.Selector):
         return str, "NAME"
+    if isinstance(parameter, param.String):
+        return str, "TEXT"
     return _number, "N" if isinstance(parameter, param.Integer) else "X"
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from cflows_core.frames import Value
@@ -39,10 +40,16 @@ class Options:
 
 @dataclass(frozen=True)
 class Start:
-    """Two consecutive iterates from which flows start, at `state` = their centre (or the first iterate itself)."""
+    """Where flows start (math.md 9): at two consecutive iterates' centre, or at the first iterate itself.
+
+    state: with ν after the update, for stable and central flows. rod: the centre with ν before the update. half_difference: of the
+    weights [p]; momentum_half_difference: of the momentum [p], or None.
+    """
 
     state: State
+    rod: State
     half_difference: Tensor
+    momentum_half_difference: Tensor | None = None
 
 
 class FlowState(Protocol):
@@ -90,36 +97,54 @@ class Flow(ABC, Generic[S]):
         return EigenState.init(len(w), dtype=w.dtype, device=w.device)
 
     def measure(self, point: State, eigen: EigenState, *, n_max: int | None = None, beside: Tensor | None = None) -> Measured:
-        """Loss, gradient and tracked eigenpairs of P⁻¹H at a point, and losses and gradients at the weights `beside` [b, p]."""
-        near = _Expansion(self.objective, point.w, beside)
-        operator = preconditioned_hessian(self.objective, point.w, self.optimizer.preconditioner(point), near.product)
+        """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
+
+        The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate.
+        """
+        x = self.optimizer.gradient_point(point)
+        apart = x is not point.w
+        points = [point.w[None]] if apart else []
+        points += [] if beside is None else [beside]
+        near = _Expansion(self.objective, x, torch.cat(points) if points else None)
+        operator = preconditioned_hessian(self.objective, x, self.optimizer.preconditioner(point), near.product)
         n_max = n_max or self.options.n_eigs
         pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=EIGEN_TOLERANCE)
-        return Measured(near.losses, near.gradients, pairs.values, pairs.vectors, eigen)
+        loss = float(near.losses[1 if apart else 0])
+        others = slice(2 if apart else 1, None)
+        return Measured(loss, near.gradients[0], near.losses[others], near.gradients[others], pairs.values, pairs.vectors, eigen)
+
+    def adaptive_series(self, point: State) -> dict[str, Value]:
+        """Series of adaptive optimizers at a point with ν as P̃ takes it; none of the others."""
+        if point.nu is None:
+            return {}
+        steps = 1 / self.optimizer.preconditioner(point)
+        return {
+            "nu_norm": float(point.nu.norm()),
+            "effective_step_size": float(steps.mean()),
+            "effective_step_size_harmonic": float(1 / (1 / steps).mean()),
+        }
+
+    def loss_and_grad(self, point: State) -> tuple[float, Tensor]:
+        """L at the iterate, and ∇L at its gradient point."""
+        x = self.optimizer.gradient_point(point)
+        loss, gradient = self.objective.loss_and_grad(x)
+        return (loss if x is point.w else self.objective.loss(point.w)), gradient
 
 
 class Measured(NamedTuple):
     """What `Flow.measure` finds.
 
-    losses [1 + b] and gradients [1 + b, p]: at the point and beside it. values [k] descending, vectors [p, k]: `H U = P U diag(values)`,
-    UᵀPU = I (math.md 8). eigen: the tracker's state.
+    loss: L at the iterate. gradient [p]: at its gradient point. losses [b], gradients [b, p]: at the points beside. values [k]
+    descending, vectors [p, k]: `H U = P̃ U diag(values)`, UᵀP̃U = I (math.md 8). eigen: the tracker's state.
     """
 
+    loss: float
+    gradient: Tensor
     losses: Tensor
     gradients: Tensor
     values: Tensor
     vectors: Tensor
     eigen: EigenState
-
-    @property
-    def loss(self) -> float:
-        """L at the point."""
-        return float(self.losses[0])
-
-    @property
-    def gradient(self) -> Tensor:
-        """∇L at the point, [p]."""
-        return self.gradients[0]
 
 
 class _Expansion:

@@ -1,10 +1,13 @@
 """The central flow: the time average of an oscillating optimizer ([CF] 3.2.2), discretised as predict, then project (ours).
 
-    dw/dt = −P⁻¹(∇L + ½∇⟨H, Σ⟩)        0 ⪯ Σ ⊥ cP − H ⪰ 0
+    dw/dt = −P̃⁻¹(c_m m + c_g ĝ)    dm/dt = (1 − β₁)(ĝ − m)    dν/dt = κ₂(sq(∇L) + diag(HΣH) − ν)    ĝ = ∇L + ½∇⟨H, Σ⟩
+    0 ⪯ Σ ⊥ cP̃(ν) − H ⪰ 0
 
-One substep from w: *predict* w* by the stable flow alone; take the eigenpairs `U, λ` of P⁻¹H at w* that are at the edge; with `Σ = U X Uᵀ`,
-`T_ij = ∇(u_iᵀHu_j)`, `α = diag(c − λ)` and `β[X]_ij = ½dt ⟨T_ij, P⁻¹ Σ X_kl T_kl⟩` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0`; *project* w = w* − ½dt
-P⁻¹∇⟨H, Σ⟩.
+For gradient descent, Scalar RMSProp and RMSProp this is [CF]'s; for the six methods with momentum it is ours. H, ∇L and Σ are those of the
+gradient point.
+
+One substep: *predict* by the stable flow alone; take there the eigenpairs `U, λ` of P̃⁻¹H that are at the edge; with `Σ = U X Uᵀ` and
+`α = diag(c − λ)` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0` (`sensitivity.py`); *project*: add to w, m and ν what Σ adds to their velocities.
 It equals [CF]'s linearised step to O(dt²) and corrects its own drift, because α is measured anew (math.md 4).
 """
 
@@ -19,10 +22,11 @@ from torch import Tensor
 from cflows_core.flows import predictions
 from cflows_core.flows.base import Flow, Start, padded
 from cflows_core.flows.discrete import DIVERGED
+from cflows_core.flows.sensitivity import by_preconditioner, by_weights
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState
 from cflows_core.linalg.sdcp import solve_sdcp
-from cflows_core.linalg.svec import congruence, smat, svec, triangle
+from cflows_core.linalg.svec import congruence, smat, svec
 from cflows_core.optimizers import State
 
 EDGE = 0.975  # modes with λ above this share of c take part in the complementarity problem
@@ -64,7 +68,7 @@ class CentralState:
 
 
 class Central(Flow[CentralState]):
-    """Central flow of gradient descent."""
+    """Central flow of any of the optimizers."""
 
     name = "central"
     state_type = CentralState
@@ -107,9 +111,9 @@ class Central(Flow[CentralState]):
 
     def _substep(self, state: CentralState, dt: float, solve: bool) -> CentralState:
         c = self.optimizer.threshold
-        predicted = self.optimizer.step(state.point, state.gradient, dt)
+        predicted = self.optimizer.flow(state.point, state.gradient, dt)
         if not solve and float(state.values[0]) < NEAR * c:
-            loss, gradient = self.objective.loss_and_grad(predicted.w)
+            loss, gradient = self.loss_and_grad(predicted)
             return replace(state, point=predicted, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
         at = self.measure(predicted, state.eigen)
         loss, gradient, values = at.loss, at.gradient, at.values
@@ -125,7 +129,7 @@ class Central(Flow[CentralState]):
         if state.stopped:
             return state
         if state.point is not predicted:
-            loss, gradient = self.objective.loss_and_grad(state.point.w)
+            loss, gradient = self.loss_and_grad(state.point)
         if not math.isfinite(loss) or loss > state.ceiling:
             return replace(
                 state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue."
@@ -142,30 +146,43 @@ class Central(Flow[CentralState]):
             # balance that motion above the edge for ever.
             known = min(k, len(before))
             target[:known] = (before[:known] - CAP * c).clamp_min(c)
-        solution = solve_sdcp(torch.diag(target - values[:k]), dt * state.sensitivity)
+        optimizer, predicted = self.optimizer, state.point
+        beta = dt * state.sensitivity
+        through_nu = by_preconditioner(optimizer, predicted, U, values[:k])
+        if through_nu is not None:
+            beta = beta + optimizer.relaxation(dt) * through_nu
+        solution = solve_sdcp(torch.diag(target - values[:k]), beta)
         if not solution.ok:
             return replace(state, stopped=self._unheld(solution.status, float(values[0])))
-        lift = smat(dt * state.sensitivity @ svec(solution.X))  # β[X]: what the projection takes off H, in the basis U
+        lift = smat(beta @ svec(solution.X))  # β[X]: by how much the projection widens cP̃ − H, in the basis U
         variances, rotation = torch.linalg.eigh(solution.X)
         kept = variances.flip(0) > NEGLIGIBLE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
         variances, rotation = variances.flip(0)[kept], rotation.flip(1)[:, kept]
         modes = U @ rotation
-        force = (
-            0.5 * self.objective.curvature_gradient(state.point.w, modes, variances, gradient)
-            if len(variances)
-            else torch.zeros_like(state.gradient)
-        )
-        point = replace(state.point, w=state.point.w + dt * self.optimizer.velocity(state.point, force))
+        P = optimizer.preconditioner(predicted)
+        curvatures = (P * U.T).T * values[:k] @ rotation  # H U = P̃ U diag(λ)
+        point = self._pushed(predicted, gradient, modes, variances, curvatures, dt) if len(variances) else predicted
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
         projected = torch.linalg.eigvalsh(torch.diag(values[:k]) - lift).flip(0)
-        P = self.optimizer.preconditioner(point)
-        curvatures = (P * U.T).T * values[:k] @ rotation  # H U = P U diag(λ)
         if state.settling:
             modes, curvatures, variances = modes[:, :0], curvatures[:, :0], variances[:0]
         return replace(
             state, point=point, values=torch.cat([projected, values[k:]]), modes=modes, variances=variances, curvatures=curvatures,
             reduction=-float(lift[0, 0]) / dt, residual=max(solution.residuals.values(), default=0.0),
         )  # fmt: skip
+
+    def _pushed(self, point: State, gradient: Tensor, modes: Tensor, variances: Tensor, curvatures: Tensor, dt: float) -> State:
+        """The state after what Σ adds in dt: s + dt·A[X] (math.md 4)."""
+        optimizer = self.optimizer
+        x = optimizer.gradient_point(point)
+        force = 0.5 * self.objective.curvature_gradient(x, modes, variances, gradient)
+        w = point.w - dt * optimizer.mixture[1] * force / optimizer.preconditioner(point)
+        m = None if point.m is None else point.m + dt * (1 - optimizer.beta1) * force
+        nu = point.nu
+        if nu is not None:
+            square = predictions.squared_gradients(curvatures, variances)
+            nu = nu + optimizer.relaxation(dt) * (square if nu.ndim else square.sum())
+        return State(w, point.tau, m, nu)
 
     def _refreshed(self, state: CentralState, U: Tensor) -> CentralState:
         """The state with its sensitivity in the basis U: rotated while it is young, computed anew otherwise."""
@@ -176,10 +193,8 @@ class Central(Flow[CentralState]):
             if float((R @ R.T - torch.eye(len(R), dtype=R.dtype, device=R.device)).abs().max()) < 0.05:
                 K = congruence(R)
                 return replace(state, sensitivity=K @ state.sensitivity @ K.T, frame=U, age=state.age + 1)
-        rows, columns = triangle(U.shape[1])
-        scale = torch.where(rows == columns, 1.0, math.sqrt(2.0)).to(U)
-        T = scale[:, None] * self.objective.third(state.point.w, U)
-        return replace(state, sensitivity=0.5 * (T / P) @ T.T, frame=U, age=1)
+        third = self.objective.third(self.optimizer.gradient_point(state.point), U)
+        return replace(state, sensitivity=by_weights(self.optimizer, P, third), frame=U, age=1)
 
     def _without_covariance(self, state: CentralState) -> CentralState:
         return replace(state, modes=state.modes[:, :0], curvatures=state.curvatures[:, :0], variances=state.variances[:0], age=0)
@@ -204,14 +219,14 @@ class Central(Flow[CentralState]):
             "sharpening": state.sharpening,
             "sharpness_reduction": state.reduction,
             "sdcp_residual": state.residual,
-        }
+        } | self.adaptive_series(state.point)
         if state.settling or math.isnan(state.reduction):
             return values
         return values | {
             "rank": float(len(state.variances)),
             "covariance_eigs": padded(state.variances, n),
             "covariance_eigs_weights": padded(predictions.weight_variances(state.modes, state.variances), n),
-            "predicted_loss": predictions.loss(state.loss, self.optimizer.threshold, state.variances),
+            "predicted_loss": predictions.loss(state.loss, self.optimizer.threshold, state.variances, self.optimizer.swing),
             "predicted_grad_norm_sq": predictions.squared_gradient(state.gradient, state.curvatures, state.variances),
         }
 

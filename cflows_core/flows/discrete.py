@@ -44,18 +44,25 @@ class DiscreteState:
 
     @property
     def midpoint(self) -> State:
-        """w* = (2w_t + w_{t+1} + w_{t−1})/4: the period-2 oscillation and the drift both cancel (math.md 8)."""
-        return replace(self.point, w=(2 * self.point.w + self.after.w + self.before.w) / 4)
+        """w* = (2w_t + w_{t+1} + w_{t−1})/4, and m* likewise: the period-2 oscillation and the drift both cancel (math.md 8)."""
+        before, point, after = self.before, self.point, self.after
+        m = None if point.m is None else _middle(before.m, point.m, after.m)
+        return State(_middle(before.w, point.w, after.w), point.tau, m, after.nu)
 
     @property
     def centre(self) -> State:
-        """(w_t + w_{t+1})/2, half a step later than the iterate."""
-        return State((self.point.w + self.after.w) / 2, self.point.tau + 0.5)
+        """Mean of this iterate and the next, half a step later; ν of both before their updates."""
+        return _mean(self.point, self.after)
 
     @property
     def half_difference(self) -> Tensor:
         """(w_t − w_{t+1})/2, the discrete rod."""
         return (self.point.w - self.after.w) / 2
+
+    @property
+    def momentum_half_difference(self) -> Tensor | None:
+        """(m_t − m_{t+1})/2."""
+        return None if self.point.m is None or self.after.m is None else (self.point.m - self.after.m) / 2
 
     @property
     def oscillation(self) -> Tensor:
@@ -72,16 +79,17 @@ class Discrete(Flow[DiscreteState]):
     def init(self, start: Start) -> DiscreteState:
         w = start.state.w
         loss, gradient = self.objective.loss_and_grad(w)
-        after = self.optimizer.step(start.state, gradient)
+        first = self.optimizer.start(w, gradient)
+        after = self.optimizer.step(first, gradient)
         empty = w.new_zeros(0)
         state = DiscreteState(
-            before=start.state, point=start.state, after=after, loss=loss, gradient=gradient, ceiling=DIVERGED * max(1.0, loss),
+            before=first, point=first, after=after, loss=loss, gradient=gradient, ceiling=DIVERGED * max(1.0, loss),
             eigen=self.eigen_init(w), values=empty, modes=w.new_zeros(len(w), 0), loss_midpoint=loss, reference=empty,
         )  # fmt: skip
         return self._measured(state)
 
     def step(self, state: DiscreteState) -> DiscreteState:
-        loss, gradient = self.objective.loss_and_grad(state.after.w)
+        loss, gradient = self.loss_and_grad(state.after)
         after = self.optimizer.step(state.after, gradient)
         midpoint = state.midpoint.w
         state = replace(state, before=state.point, point=state.after, after=after, loss=loss, gradient=gradient)
@@ -103,6 +111,19 @@ class Discrete(Flow[DiscreteState]):
             reference = modes[:, 0] / modes[:, 0].norm()
         return replace(state, eigen=measured.eigen, values=values, modes=modes, loss_midpoint=measured.loss, reference=reference)
 
+    def start(self, state: DiscreteState, between: bool) -> Start:
+        """Where flows start: at the present iterate, or between it and the next (math.md 9)."""
+        after = state.after
+        rod = state.centre
+        if not between:
+            point = replace(state.point, nu=after.nu)
+        elif after.nu is None:
+            point = rod
+        else:
+            beyond = self.optimizer.updated(after, self.loss_and_grad(after)[1])
+            point = replace(rod, nu=_mean(after, beyond).nu)
+        return Start(point, rod, state.half_difference, state.momentum_half_difference)
+
     def series(self, state: DiscreteState) -> dict[str, Value]:
         n = self.options.n_eigs
         values: dict[str, Value] = {
@@ -110,7 +131,9 @@ class Discrete(Flow[DiscreteState]):
             "grad_norm_sq": float(state.gradient @ state.gradient),
             "path_length": state.travelled,
             "half_difference": float(state.half_difference.norm()),
-        }
+        } | self.adaptive_series(replace(state.point, nu=state.after.nu))
+        if state.momentum_half_difference is not None:
+            values["momentum_half_difference"] = float(state.momentum_half_difference.norm())
         if state.stopped:
             return values
         length = (state.modes * state.modes).sum(0)
@@ -122,3 +145,15 @@ class Discrete(Flow[DiscreteState]):
             "displacement": float(state.reference @ state.oscillation) if state.reference.numel() else math.nan,
         }
         return values
+
+
+def _middle(before: Tensor | None, now: Tensor, after: Tensor | None) -> Tensor:
+    assert before is not None
+    assert after is not None
+    return (2 * now + after + before) / 4
+
+
+def _mean(one: State, other: State) -> State:
+    m = None if one.m is None or other.m is None else (one.m + other.m) / 2
+    nu = None if one.nu is None or other.nu is None else (one.nu + other.nu) / 2
+    return State((one.w + other.w) / 2, (one.tau + other.tau) / 2, m, nu)

@@ -11,14 +11,22 @@ import torch
 from torch import Tensor
 
 
-def loss(value: float, threshold: float, variances: Tensor) -> float:
-    """E[L(w_t)] ≈ L + ½⟨H, Σ⟩ = L + ½ c Σ x_i, because H v = c P v for all v in Σ's range ([CF] eq. 23: L + tr Σ/η)."""
-    return value + 0.5 * threshold * float(variances.sum())
+def loss(value: float, threshold: float, variances: Tensor, swing: float = 1.0) -> float:
+    """E[L(w_t)] ≈ L + ½⟨H, Σ_w⟩ = L + ½ c Σ x_i / swing², because H v = c P̃ v for all v in Σ's range ([CF] eq. 23: L + tr Σ/η).
+
+    swing: how many times as far as the iterate the gradient point swings, whose covariance Σ is (`Optimizer.swing`).
+    """
+    return value + 0.5 * threshold * float(variances.sum()) / swing**2
 
 
 def squared_gradient(gradient: Tensor, curvatures: Tensor, variances: Tensor) -> float:
     """E|∇L(w_t)|² ≈ |∇L|² + tr(HΣH), with curvatures `H v_i` [p, k] (following [CF] eq. 26)."""
-    return float(gradient @ gradient) + float(variances @ (curvatures * curvatures).sum(0))
+    return float(gradient @ gradient) + float(squared_gradients(curvatures, variances).sum())
+
+
+def squared_gradients(curvatures: Tensor, variances: Tensor) -> Tensor:
+    """diag(HΣH) [p]: what the oscillations add to each coordinate's squared gradient ([CF] eq. 32, 33)."""
+    return (curvatures * curvatures) @ variances
 
 
 def weight_variances(modes: Tensor, variances: Tensor) -> Tensor:

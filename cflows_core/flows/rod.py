@@ -1,8 +1,10 @@
-"""The rod flow: centre and extent of the segment between consecutive iterates ([RF] eq. 6, 7).
+"""The rod flow: centre and extent of the segment between consecutive iterates ([RF] eq. 6, 7), in the optimizer's phase space.
 
-    dw̄/dt = ½(f₊ + f₋)      dΣ/dt = ¼(f₊f₊ᵀ + f₋f₋ᵀ) − 2Σ      f± = f(w̄ ± ζ),  f(w) = −P⁻¹∇L(w)
+    dz̄/dt = ½(f₊ + f₋)     dΣ/dt = ¼(f₊f₊ᵀ + f₋f₋ᵀ) − 2Σ     dν/dt = (1 − β₂)(½(sq g₊ + sq g₋) − ν)     f± = f(z̄ ± ζ)
 
-with ζ the principal eigenvector of Σ times the root of its eigenvalue. Σ is kept in low rank ([RF] App. G).
+with z = w, or (w, m) with momentum; f(z) = z_{t+1} − z_t the optimizer's update and ζ the principal eigenvector of Σ times the root of
+its eigenvalue. Both ends use P̃ at the updated mean β₂ν + (1 − β₂)½(sq g₊ + sq g₋): with the smooth ν alone the edge would shift (ours).
+Σ is kept in low rank ([RF] App. G), truncated in balanced coordinates (P̃^½ w, P̃^−½ m) (ours).
 """
 
 from __future__ import annotations
@@ -25,11 +27,14 @@ from cflows_core.optimizers import State
 class RodState:
     """Centre, extent and what is known at the centre and both ends.
 
-    losses [3] and gradients [3, p]: at the centre, at w̄ + ζ and at w̄ − ζ. ceiling: loss beyond which the flow has diverged.
+    point: the centre, with ν before the update. extent: Σ of z in balanced coordinates, (scale · w, m / scale) with `scale` [] or [p].
+    losses [3]: at the centre, at z̄ + ζ and at z̄ − ζ. gradients [3, p]: at their gradient points. ceiling: loss beyond which the flow
+    has diverged.
     """
 
     point: State
     extent: LowRank
+    scale: Tensor
     losses: Tensor
     gradients: Tensor
     ceiling: float
@@ -37,48 +42,121 @@ class RodState:
     values: Tensor
     stopped: str = ""
 
+    @property
+    def zeta(self) -> Tensor:
+        """ζ's part in the weights, [p]."""
+        return _parts(self.extent, self.scale, self.point)[0]
+
+    @property
+    def momentum_zeta(self) -> Tensor | None:
+        """ζ's part in the momentum, [p]."""
+        return _parts(self.extent, self.scale, self.point)[1]
+
 
 class Rod(Flow[RodState]):
-    """Rod flow of gradient descent, by Euler substeps."""
+    """Rod flow of any of the optimizers, by Euler substeps."""
 
     name = "rod"
     state_type = RodState
 
     def init(self, start: Start) -> RodState:
-        extent = LowRank.from_columns(start.half_difference[:, None], self.options.rod_rank)
-        return self._measured(start.state, extent, None, self.eigen_init(start.state.w))
+        point = start.rod
+        # ν has seen no gradient between the iterates yet: P̃ of its next update sets the coordinates.
+        _, gradient = self.loss_and_grad(point)
+        scale = self._scale(self.optimizer.updated(point, gradient))
+        column = _joined(start.half_difference, start.momentum_half_difference, scale)
+        extent = LowRank.from_columns(column[:, None], self.options.rod_rank)
+        return self._measured(point, extent, scale, None, self.eigen_init(point.w))
 
     def step(self, state: RodState) -> RodState:
         dt = 1 / self.options.substeps
-        point, extent, gradients = state.point, state.extent, state.gradients
+        point, extent, scale, gradients = state.point, state.extent, state.scale, state.gradients[1:]
         for i in range(self.options.substeps):
             if i > 0:
-                zeta = extent.principal()
-                _, gradients = self.objective.losses_and_grads(torch.stack([point.w + zeta, point.w - zeta]))
-            velocities = torch.stack([self.optimizer.velocity(point, g) for g in gradients[-2:]])  # f₊, f₋ [2, p], from ζ before the decay
-            # Decay and growth are one Euler step: an exponential decay would move the edge by 10 % (math.md 6).
-            extent = extent.update(1 - 2 * dt, math.sqrt(dt / 4) * velocities.T)
-            point = State(point.w + dt * velocities.mean(0), point.tau + dt)
-        after = self._measured(point, extent, state.ceiling, state.eigen)
+                _, gradients = self.objective.losses_and_grads(self._ends(point, extent, scale))
+            point, extent, scale = self._substep(point, extent, scale, gradients, dt)
+        after = self._measured(point, extent, scale, state.ceiling, state.eigen)
         if not bool((after.losses <= state.ceiling).all()):
             return replace(state, stopped=f"The rod flow diverged: the loss at its centre or ends rose to {float(after.losses.max()):.3g}.")
         return after
 
-    def _measured(self, point: State, extent: LowRank, ceiling: float | None, eigen: EigenState) -> RodState:
-        zeta = extent.principal()
-        at = self.measure(point, eigen, beside=torch.stack([point.w + zeta, point.w - zeta]))
+    def _substep(self, point: State, extent: LowRank, scale: Tensor, gradients: Tensor, dt: float) -> tuple[State, LowRank, Tensor]:
+        """Centre, extent and coordinates after dt; `gradients` [2, p] at both ends, from ζ before the decay."""
+        optimizer = self.optimizer
+        ends = self._updated(point, gradients)
+        P = optimizer.preconditioner(ends)
+        _, dm = _parts(extent, scale, point)
+        plus = optimizer.displacement(None if dm is None or point.m is None else point.m + dm, gradients[0], P)
+        minus = optimizer.displacement(None if dm is None or point.m is None else point.m - dm, gradients[1], P)
+        new_scale = self._scale(ends)
+        columns = math.sqrt(dt / 4) * torch.stack([_joined(*plus, new_scale), _joined(*minus, new_scale)], dim=1)
+        ratio = None if scale.ndim == 0 and bool(scale == new_scale) else new_scale / scale
+        change = None if ratio is None else _joined(torch.ones_like(point.w), None if dm is None else torch.ones_like(dm), ratio)
+        # Decay and growth are one Euler step: an exponential decay would move the edge by 10 % (math.md 6).
+        extent = extent.update(1 - 2 * dt, columns, change)
+        w = point.w + dt * (plus[0] + minus[0]) / 2
+        m = None if point.m is None or plus[1] is None or minus[1] is None else point.m + dt * (plus[1] + minus[1]) / 2
+        nu = None if point.nu is None or ends.nu is None else torch.lerp(point.nu, ends.nu, dt)
+        return State(w, point.tau + dt, m, nu), extent, new_scale
+
+    def _updated(self, point: State, gradients: Tensor) -> State:
+        """The centre with the ν that both ends' steps use."""
+        if point.nu is None:
+            return point
+        square = (gradients * gradients).mean(0)
+        return replace(point, nu=torch.lerp(square if point.nu.ndim else square.sum(), point.nu, self.optimizer.beta2))
+
+    def _scale(self, ends: State) -> Tensor:
+        """P̃^½: what makes positions and momenta comparable; coordinates that nothing moves keep theirs."""
+        if ends.m is None and ends.nu is None:
+            return ends.w.new_ones(())  # all alike already
+        P = self.optimizer.preconditioner(ends)
+        return torch.where(P > 0, P, torch.ones_like(P)).sqrt()
+
+    def _ends(self, point: State, extent: LowRank, scale: Tensor) -> Tensor:
+        """Gradient points of both ends, [2, p]."""
+        dw, dm = _parts(extent, scale, point)
+        ends = [State(point.w + s * dw, point.tau, None if dm is None or point.m is None else point.m + s * dm) for s in (1, -1)]
+        return torch.stack([self.optimizer.gradient_point(end) for end in ends])
+
+    def _measured(self, point: State, extent: LowRank, scale: Tensor, ceiling: float | None, eigen: EigenState) -> RodState:
+        ends = self._ends(point, extent, scale)
+        if point.nu is None:
+            at = self.measure(point, eigen, beside=ends)
+            losses, gradients = at.losses, at.gradients
+        else:  # P̃ is known only with the gradients at the ends
+            losses, gradients = self.objective.losses_and_grads(ends)
+            at = self.measure(self._updated(point, gradients), eigen)
+        if self.optimizer.swing != 1:  # the ends' losses are those of the iterates
+            dw, _ = _parts(extent, scale, point)
+            losses = torch.tensor([self.objective.loss(point.w + s * dw) for s in (1, -1)], dtype=losses.dtype)
+        losses = torch.cat([torch.tensor([at.loss], dtype=losses.dtype, device=losses.device), losses])
         if ceiling is None:
-            ceiling = DIVERGED * max(1.0, float(at.losses.max()))
-        return RodState(point, extent, at.losses, at.gradients, ceiling, at.eigen, at.values)
+            ceiling = DIVERGED * max(1.0, float(losses.max()))
+        return RodState(point, extent, scale, losses, torch.cat([at.gradient[None], gradients]), ceiling, at.eigen, at.values)
 
     def series(self, state: RodState) -> dict[str, Value]:
         centre, n = state.gradients[0], self.options.n_eigs
-        return {
+        values: dict[str, Value] = {
             "loss": float(state.losses[0]),
             "grad_norm_sq": float(centre @ centre),
             "effective_eigs": padded(state.values, n),
             "predicted_loss": float(state.losses[1:].mean()),
             "predicted_grad_norm_sq": float((state.gradients[1:] ** 2).sum(1).mean()),
-            "extent": float(state.extent.principal().norm()),
+            "extent": float(state.zeta.norm()),
             "extent_eigs": padded(state.extent.eigenvalues, n),
-        }
+        } | self.adaptive_series(self._updated(state.point, state.gradients[1:]))
+        if state.momentum_zeta is not None:
+            values["momentum_extent"] = float(state.momentum_zeta.norm())
+        return values
+
+
+def _joined(w: Tensor, m: Tensor | None, scale: Tensor) -> Tensor:
+    """z in balanced coordinates: (scale · w, m / scale), or scale · w."""
+    return scale * w if m is None else torch.cat([scale * w, m / scale])
+
+
+def _parts(extent: LowRank, scale: Tensor, point: State) -> tuple[Tensor, Tensor | None]:
+    """ζ's parts in the weights and in the momentum, in their own units."""
+    zeta, p = extent.principal(), len(point.w)
+    return zeta[:p] / scale, None if point.m is None else zeta[p:] * scale

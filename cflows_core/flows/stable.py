@@ -31,7 +31,10 @@ class StableState:
 
 
 class Stable(Flow[StableState]):
-    """dw/dt = −P⁻¹∇L, by Euler steps that stay stable: max(4, ⌈4 λ_max/c⌉) a unit of time (math.md 3)."""
+    """dw/dt = −P̃⁻¹(c_m m + c_g ∇L), dm/dt = (1 − β₁)(∇L − m), dν/dt = κ₂(sq(∇L) − ν), ∇L at the gradient point (math.md 3).
+
+    By Euler steps that stay stable: max(4, ⌈4 λ_max/c⌉) a unit of time.
+    """
 
     name = "stable"
     state_type = StableState
@@ -45,9 +48,9 @@ class Stable(Flow[StableState]):
             reason = f"The stable flow stopped: its top eigenvalue passed {REGION:g} times the edge, where the optimizer never goes."
             return replace(state, stopped=reason)
         substeps = max(4, math.ceil(4 * ratio))
-        point = self.optimizer.step(state.point, state.gradient, 1 / substeps)
+        point = self.optimizer.flow(state.point, state.gradient, 1 / substeps)
         for _ in range(substeps - 1):
-            point = self.optimizer.step(point, self.objective.grad(point.w), 1 / substeps)
+            point = self.optimizer.flow(point, self.objective.grad(self.optimizer.gradient_point(point)), 1 / substeps)
         after = self._measured(point, state.eigen)
         if not math.isfinite(after.loss):
             return replace(state, stopped="The stable flow stopped: its loss is no longer a finite number.")
@@ -62,4 +65,4 @@ class Stable(Flow[StableState]):
             "loss": state.loss,
             "grad_norm_sq": float(state.gradient @ state.gradient),
             "effective_eigs": padded(state.values, self.options.n_eigs),
-        }
+        } | self.adaptive_series(state.point)

@@ -38,15 +38,18 @@ class LowRank:
         """The number of columns kept, r."""
         return self.Q.shape[1]
 
-    def update(self, decay: float, columns: Tensor) -> LowRank:
+    def update(self, decay: float, columns: Tensor, scale: Tensor | None = None) -> LowRank:
         """`decay·Σ + C Cᵀ` for `columns C [p, c]`, truncated to the r largest eigenvalues.
+
+        scale [p]: change of coordinates since Σ was made: `decay·SΣS + C Cᵀ` with `S = diag(scale)` and C in the new ones.
 
         A rod's substep is `decay = 1 − 2 dt`, `C = √(dt/4) [f₊, f₋]`. Exact when `r ≥ min(p, rank Σ + c)`; otherwise
         what is cut is the error. Negative eigenvalues, which `decay < 0` allows, become 0; those below `eps·λ_max` are
         rounding. Columns keep the sign of the old column at the same place. Non-finite input gives NaN, no exception.
         """
         r = self.rank
-        basis, R = torch.linalg.qr(torch.cat([self.Q, columns], dim=1))  # [p, q], [q, r + c] with q = min(p, r + c)
+        old = self.Q if scale is None else scale[:, None] * self.Q
+        basis, R = torch.linalg.qr(torch.cat([old, columns], dim=1))  # [p, q], [q, r + c] with q = min(p, r + c)
         # Small and symmetric indefinite in general: on the host, where LAPACK on 6 x 6 costs less than a launch.
         small = host(R)
         weights = np.concatenate([decay * host(self.eigenvalues), np.ones(columns.shape[1])])

@@ -30,7 +30,7 @@ def summarize(run: Run, sigma: float = SIGMA) -> dict[str, Any]:
     """
     from cflows_core.optimizers import Optimizer
 
-    threshold = Optimizer(run.config.optimizer, lr=run.config.lr).threshold
+    threshold = Optimizer.of(run.config).threshold
     every = float(np.median(np.diff(run.steps))) if run.rows > 1 else 1.0
     going = run.status("discrete") != STATUSES.index("stopped")
     smooth_loss = gaussian_smooth(np.where(going, run.series("discrete", "loss"), np.nan), sigma / every)

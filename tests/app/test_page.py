@@ -179,20 +179,19 @@ def test_a_message_that_means_nothing_does_nothing(fake_engine):
     play(fake_engine, scene)
 
 
-@pytest.mark.parametrize("name", [*form.PROBLEM, *form.RUN, *form.MORE, "lr"])
+@pytest.mark.parametrize("name", [*form.PROBLEM, *form.RUN, *form.MORE, *form.OPTIMIZER, "lr"])
 def test_a_control_says_what_its_field_says(name):
     control, parameter = form.field(name), RunConfig.param[name]
     assert (control["label"], control["doc"]) == (parameter.label, parameter.doc)
     if isinstance(parameter, param.Selector):
         assert [value for value, _ in control["choices"]] == parameter.objects
-    else:
+    elif isinstance(parameter, param.Number):
         assert (control["min"], control["max"]) == parameter.bounds
 
 
-def test_nine_optimizers_are_laid_out_and_those_that_run_can_be_chosen():
+def test_nine_optimizers_are_laid_out():
     cells = [cell for row in form.specification()["optimizer"]["rows"] for cell in row["cells"]]
-    assert len({cell["value"] for cell in cells}) == 9
-    assert [cell["value"] for cell in cells if cell["ready"]] == list(OPTIMIZER_NAMES)
+    assert {cell["value"] for cell in cells} == set(OPTIMIZER_NAMES)
 
 
 def test_a_port_in_use_is_one_sentence():

@@ -159,7 +159,7 @@ def test_legends_hide_curves_and_choices_change_units(visit):
     visit.page.locator("#eigenvalues [aria-pressed=false]").wait_for(timeout=60_000)
     edge = "table.edge[table.edge.length - 1]"
     visit.wait(f"Math.abs({edge} - 1) < 1e-6")
-    visit.page.locator("#eigenvalues").get_by_role("radio", name="sharpness").check()
+    visit.page.locator("#eigenvalues").get_by_role("radio", name="raw").check()
     visit.wait(f"Math.abs({edge} - 1) > 0.1")
 
 

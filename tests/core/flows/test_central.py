@@ -29,7 +29,7 @@ def make(n_sharp: int, *, substeps: int = 2, n_slow: int = 6, seed: int = 0) -> 
 
 
 def start(flow: Central, point: State):
-    return flow.init(Start(point, torch.zeros_like(point.w)))
+    return flow.init(Start(point, point, torch.zeros_like(point.w)))
 
 
 @pytest.mark.parametrize("n_sharp", [1, 2, 3])
@@ -108,7 +108,7 @@ def test_without_critical_modes_it_is_the_stable_flow() -> None:
     valley = Valleys(2, 3, sharpness=1.0 / LR)
     objective, optimizer = Objective.from_function(valley, 5), Optimizer("gd", lr=LR)
     w = torch.linspace(-0.1, 0.1, 5, dtype=torch.float64)
-    begin = Start(State(w), torch.zeros(5, dtype=torch.float64))
+    begin = Start(State(w), State(w), torch.zeros(5, dtype=torch.float64))
     central = Central(objective, optimizer, Options(substeps=4))
     stable = Stable(objective, optimizer, Options())
     c, s = central.init(begin), stable.init(begin)
