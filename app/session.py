@@ -93,6 +93,9 @@ class Session(param.Parameterized):
                 kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
                 told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
                 sentences.append((status, told[-1] if told else f"The {flow} flow is {status}."))
+        rank = history.series("central", "rank")
+        if len(history) and rank[-1] == self.run_config.n_eigs:
+            sentences += [("note", event.message) for event in history.events if event.kind == "note"][-1:]
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):
             names = " and the ".join(absent)

@@ -34,6 +34,7 @@ def _registry(*presets: Preset) -> dict[str, Preset]:
 
 
 _EDGE, _BREAKS = "At the edge", "Off the edge, and where it breaks"
+_MOMENTUM, _ADAPTIVE, _BOTH = "Momentum", "Adaptive step sizes", "Adaptive step sizes with momentum"
 
 # The first is the default. Warm starts end where the optimizer oscillates, so that rods have something to follow.
 PRESETS: dict[str, Preset] = _registry(
@@ -78,6 +79,118 @@ PRESETS: dict[str, Preset] = _registry(
         _EDGE,
         "A thousand real photographs: one mode keeps to the edge for 180 steps; near step 260 a second joins and Σ has rank 2.",
         RunConfig(dataset="cifar10", classes=4, n_train=1000, lr=0.03, seed=1, warm_start=75, steps=925, n_eigs=4),
+    ),
+    Preset(
+        "heavy-ball",
+        "Heavy ball: the edge at 38/η",
+        _MOMENTUM,
+        "With β₁ = 0.9 the edge is nineteen times higher than gradient descent's; the eigenvalue touches it and stays just below.",
+        RunConfig(optimizer="heavy_ball", lr=4.0, n_train=100, head_scale=0.05, warm_start=54, steps=946, n_eigs=4),
+    ),
+    Preset(
+        "heavy-ball-light",
+        "Heavy ball with β₁ = 0.7",
+        _MOMENTUM,
+        "With less momentum oscillations grow faster and overshoot less: compare the edge, 11.3/η, with the one at β₁ = 0.9.",
+        RunConfig(optimizer="heavy_ball", lr=1.4, beta1=0.7, head_scale=0.05, warm_start=90, steps=910, n_eigs=4),
+    ),
+    Preset(
+        "nesterov",
+        "Nesterov: late, but at the edge",
+        _MOMENTUM,
+        "The gradient is taken ahead of the iterate, which swings 2.8 times less far than the point that sees the curvature.",
+        RunConfig(optimizer="nesterov", lr=1.6, head_scale=0.05, warm_start=85, steps=915, n_eigs=4),
+    ),
+    Preset(
+        "nesterov-overshoot",
+        "Nesterov: an overshoot and a spike",
+        _MOMENTUM,
+        "The eigenvalue climbs to 1.3 times the edge while the oscillation is still growing; the central flow stays at the edge meanwhile.",
+        RunConfig(optimizer="nesterov", lr=2.0, head_scale=0.05, warm_start=60, steps=940, n_eigs=4),
+    ),
+    Preset(
+        "scalar-rmsprop",
+        "Scalar RMSProp: one step size for all",
+        _ADAPTIVE,
+        "The step size follows the gradient's norm until η/√ν = 2/S: sharpness and step size keep each other in balance.",
+        RunConfig(optimizer="scalar_rmsprop", lr=0.3, warm_start=205, steps=795),
+    ),
+    Preset(
+        "scalar-rmsprop-slow",
+        "Scalar RMSProp, smaller η",
+        _ADAPTIVE,
+        "A smaller η meets the edge later, where the network is sharper; ν then falls with the gradient.",
+        RunConfig(optimizer="scalar_rmsprop", lr=0.2, warm_start=285, steps=715),
+    ),
+    Preset(
+        "rmsprop",
+        "RMSProp: a step size a weight",
+        _ADAPTIVE,
+        "The preconditioned Hessian's top eigenvalues stay at 2, first two of them, then three; look at ν in the last panel.",
+        RunConfig(optimizer="rmsprop", lr=0.005, warm_start=100, steps=900),
+    ),
+    Preset(
+        "rmsprop-gentle",
+        "RMSProp, smaller η",
+        _ADAPTIVE,
+        "One mode at the edge for a hundred steps, then more: the flows stay together for longer than at the larger step.",
+        RunConfig(optimizer="rmsprop", lr=0.003, warm_start=60, steps=940),
+    ),
+    Preset(
+        "scalar-adam",
+        "Scalar Adam: waves",
+        _BOTH,
+        "Momentum delays the answer: eigenvalues pass the edge, a spike throws them back, and they climb again.",
+        RunConfig(optimizer="scalar_adam", lr=0.5, head_scale=0.05, warm_start=110, steps=890),
+    ),
+    Preset(
+        "scalar-adam-large",
+        "Scalar Adam, larger η",
+        _BOTH,
+        "Larger steps make the waves steeper; the average over many of them is what the central flow describes.",
+        RunConfig(optimizer="scalar_adam", lr=1.0, head_scale=0.05, warm_start=190, steps=810),
+    ),
+    Preset(
+        "scalar-nadam",
+        "Scalar NAdam at the edge",
+        _BOTH,
+        "Two modes share the edge for hundreds of steps; the loss stays high, because the single step size fits no direction.",
+        RunConfig(optimizer="scalar_nadam", lr=2.0, warm_start=195, steps=805),
+    ),
+    Preset(
+        "scalar-nadam-waves",
+        "Scalar NAdam: waves",
+        _BOTH,
+        "Spikes and recoveries around the edge, with a loss that falls through all of them.",
+        RunConfig(optimizer="scalar_nadam", lr=1.0, warm_start=195, steps=805),
+    ),
+    Preset(
+        "adam",
+        "Adam at the edge",
+        _BOTH,
+        "Adam's edge is at 38 for β₁ = 0.9: the eigenvalues climb to it for 300 steps and then stay, while ν keeps falling.",
+        RunConfig(optimizer="adam", lr=0.03, warm_start=300, steps=700),
+    ),
+    Preset(
+        "adam-small",
+        "Adam, smaller η",
+        _BOTH,
+        "The same climb, 100 steps later; the central flow with momentum is our own, and lags while the oscillation grows.",
+        RunConfig(optimizer="adam", lr=0.01, warm_start=400, steps=800),
+    ),
+    Preset(
+        "nadam",
+        "NAdam at the edge",
+        _BOTH,
+        "First an overshoot to 1.5 times the edge and one large spike; from then on several modes stay at the edge.",
+        RunConfig(optimizer="nadam", lr=0.006, warm_start=300, steps=700),
+    ),
+    Preset(
+        "nadam-large",
+        "NAdam, larger η",
+        _BOTH,
+        "At the edge from step 150 on, with more modes than at the smaller step.",
+        RunConfig(optimizer="nadam", lr=0.01, warm_start=150, steps=850),
     ),
     Preset(
         "digits-sharpening",

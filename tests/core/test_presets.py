@@ -103,6 +103,16 @@ def test_a_rod_without_oscillation_follows_the_stable_flow() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.config.optimizer != "gd"])
+def test_every_optimizer_reaches_its_edge(name: str) -> None:
+    config = PRESETS[name].config.replace(flows=["discrete"], observe=[])
+    simulation = Simulation(config)
+    threshold = simulation.optimizer.threshold
+    eigenvalue = [float(frame.flows["discrete"]["effective_eigs"][0]) / threshold for frame in simulation.advance(steps=700)]
+    assert sum(0.9 < value < 1.1 for value in eigenvalue) >= 100
+
+
+@pytest.mark.slow
 def test_one_mode_then_two() -> None:
     found = ranks(run("digits-mlp", 260, ("central",)))
     second = min(step for step, rank in found.items() if rank == 2)

@@ -192,3 +192,11 @@ def test_digits_preset_at_the_edge() -> None:
     assert distance["central"] < distance["stable"] / 5
     top = run["central"].effective_eigs.values[250:, 0]
     assert np.abs(top / 2 - 1).max() < 0.02
+
+
+def test_modes_that_would_go_unseen_are_told() -> None:
+    frames = list(Simulation(RunConfig(lr=0.25, warm_start=100, steps=4, n_eigs=1, flows=["central"], observe=[])))
+    assert frames[-1].flows["central"]["rank"] == 1
+    notes = [event.message for frame in frames for event in frame.events if event.kind == "note"]
+    assert notes
+    assert "n_eigs" in notes[0]

@@ -1,0 +1,224 @@
+"""The central flow of all nine optimizers: whole substeps against an independent dense one, and against [CF]'s linearised form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from cflows_core import Objective, Optimizer
+from cflows_core.flows import base, central
+from cflows_core.flows.base import Options, Start
+from cflows_core.flows.central import Central, CentralState
+from cflows_core.flows.stable import Stable
+from cflows_core.optimizers import State
+from tests.oracles import NINE, Method, Point, Valleys, gradient, hessian
+
+LR = 0.1
+SCHEDULE = "warmup(60)"
+
+
+class Bent:
+    """Valleys in coordinates that mix all of theirs, scaled so that P̃⁻¹H starts with exactly the valleys' own Hessian's eigenvalues."""
+
+    def __init__(self, valley: Valleys, P: np.ndarray, seed: int = 1):
+        p = valley.n_params
+        rotation = np.linalg.qr(np.random.default_rng(seed).standard_normal((p, p)))[0]
+        self.valley, self.n_params = valley, p
+        self.matrix = torch.tensor(rotation * np.sqrt(np.broadcast_to(P, (p,))))
+
+    def __call__(self, w: torch.Tensor) -> torch.Tensor:
+        return self.valley(self.matrix @ w)
+
+    def at(self, v: np.ndarray) -> np.ndarray:
+        return np.linalg.solve(self.matrix.numpy(), v)
+
+
+def as_state(point: Point, method: Method) -> State:
+    m = torch.tensor(point.m) if method.has_momentum else None
+    return State(torch.tensor(point.w), point.tau, m, None if point.nu is None else torch.tensor(point.nu))
+
+
+def make(
+    name: str, n_sharp: int, *, ratio: float = 1.004, beta2: float = 0.99, corrects: bool = False, substeps: int = 2, scheduled: bool = False
+) -> tuple[Bent, Method, Central, Point]:
+    """A flow that starts just below the edge, off the valley's floor, with the momentum that its gradient there gives."""
+    method = Method(name, LR, beta2=beta2, corrects=corrects)
+    if scheduled:
+        method = replace(method, schedule=lambda tau: min(1.0, (tau + 1) / 60))
+    p, rng = n_sharp + 6, np.random.default_rng(2)
+    nu, tau = None, 20.5
+    if name.startswith("scalar"):
+        nu = np.array(4e-3)
+    elif method.name in ("rmsprop", "adam", "nadam"):
+        nu = (0.02 + 0.02 * rng.random(p)) ** 2
+    f = Bent(Valleys(n_sharp, 6, sharpness=ratio * method.c), method.P(nu, tau))
+    w = f.at(np.concatenate([np.full(n_sharp, 1e-5), np.zeros(6)]))
+    m = gradient(f, w) if method.has_momentum else np.zeros(p)
+    point = Point(w, m, nu, tau)
+    # From x rather than w, so that the eigenvalues at the gradient point are the valley's.
+    point = point._replace(w=w + (w - method.x(point)))
+    optimizer = Optimizer(name, lr=LR, beta2=beta2, bias_correction=corrects, schedule=SCHEDULE if scheduled else "constant")
+    flow = Central(Objective.from_function(f, p), optimizer, Options(substeps=substeps, n_eigs=n_sharp + 1))
+    return f, method, flow, point
+
+
+def start(flow: Central, method: Method, point: Point) -> CentralState:
+    state = as_state(point, method)
+    return flow.init(Start(state, state, torch.zeros_like(state.w)))
+
+
+def at(flow: Central, state: CentralState, method: Method, point: Point) -> CentralState:
+    """The flow's state put at a point, with its caches of loss and gradient."""
+    new = as_state(point, method)
+    loss, slope = flow.loss_and_grad(new)
+    return replace(state, point=new, loss=loss, gradient=slope)
+
+
+def agree(ours: torch.Tensor | None, theirs: np.ndarray, *, rtol: float, scale: float | None = None) -> float:
+    """Largest error as a share of the largest entry (or of `scale`), asserted to be below rtol."""
+    error = np.abs(ours.numpy() - theirs).max() / (scale or np.abs(theirs).max())
+    assert error < rtol
+    return error
+
+
+# name, sharp directions, how many of them are held at once, β₂, whether averages' starts are corrected, and η scheduled.
+# One number ν moves all eigenvalues together, so that only the first oscillates unless ν follows slowly.
+CASES = [(name, k, k, 0.99 if k == 1 or "scalar" not in name else 1 - 1e-6, False, False) for name in NINE for k in (1, 2)]
+CASES += [(name, 2, 2, 0.99, True, False) for name in ("adam", "nadam")] + [("scalar_adam", 1, 1, 0.99, True, False)]
+CASES += [("rmsprop", 3, 2, 0.99, False, False), ("nadam", 3, 2, 0.99, True, False), ("rmsprop", 2, 2, 0.9, False, False)]
+CASES += [("rmsprop", 1, 1, 0.2, False, False), ("scalar_rmsprop", 1, 1, 0.0, False, False)]
+CASES += [("nesterov", 1, 1, 0.99, False, True), ("adam", 2, 2, 0.9, True, True)]
+
+
+@pytest.mark.parametrize(("name", "n_sharp", "held", "beta2", "corrects", "scheduled"), CASES)
+def test_whole_step_against_dense_oracle(name, n_sharp, held, beta2, corrects, scheduled, monkeypatch) -> None:
+    """w, m, ν and Σ, with exact eigenpairs and β afresh in every substep, as the oracle has them.
+
+    Most agree to 1e-9; the conic solver's answer is good to 1e-5 where a mode is about to leave.
+    """
+    monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-10)
+    monkeypatch.setattr(central, "REFRESH", 1)
+    f, method, flow, point = make(name, n_sharp, beta2=beta2, corrects=corrects, scheduled=scheduled)
+    state = start(flow, method, point)
+    assert not state.settling
+    ranks = []
+    for _ in range(3):
+        theirs, sigma = point, None
+        for _ in range(2):
+            theirs, sigma = method.central_step(f, theirs, 0.5)
+        state = flow.step(at(flow, state, method, point))
+        assert not state.stopped
+        ranks.append(len(state.variances))
+        agree((state.modes * state.variances) @ state.modes.T, sigma, rtol=1e-4, scale=np.abs(sigma).max())
+        agree(state.point.w, theirs.w, rtol=2e-5, scale=np.abs(theirs.w - point.w).max())
+        if method.has_momentum:
+            agree(state.point.m, theirs.m, rtol=1e-5)
+        if theirs.nu is not None:
+            agree(state.point.nu, theirs.nu, rtol=1e-5)
+        point = theirs
+    assert max(ranks) == held
+
+
+@pytest.mark.parametrize("name", NINE)
+def test_linearised_form_agrees_to_second_order(name: str, monkeypatch) -> None:
+    """[CF] linearises H and P̃ over the substep from its start; here they are taken at its end: the same to O(dt²)."""
+    monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-10)
+    monkeypatch.setattr(central, "REFRESH", 1)
+    n_sharp = 1 if "scalar" in name else 2
+    f, method, flow, point = make(name, n_sharp, substeps=32)
+    state = start(flow, method, point)
+    for _ in range(3):
+        state = flow.step(state)
+    assert len(state.variances) >= 1
+    m, nu = state.point.m, state.point.nu
+    point = Point(state.point.w.numpy(), np.zeros(f.n_params) if m is None else m.numpy(), None if nu is None else nu.numpy(), state.point.tau)
+    gap = path = 0.0
+    gaps = []
+    for dt in (0.1, 0.05):
+        ours = flow._substep(at(flow, state, method, point), dt, solve=True)
+        theirs, sigma = method.linearised_step(f, point, dt)
+        agree((ours.modes * ours.variances) @ ours.modes.T, sigma, rtol=0.3, scale=np.abs(sigma).max())
+        gap, path = np.linalg.norm(ours.point.w.numpy() - theirs.w), np.linalg.norm(theirs.w - point.w)
+        assert gap < 0.05 * path
+        gaps.append([gap] + ([] if nu is None else [np.abs(ours.point.nu.numpy() - theirs.nu).max()]))
+    print(name, gaps, np.array(gaps[0]) / gaps[1], gap / path)
+    assert (np.array(gaps[0]) > 3 * np.array(gaps[1])).all()
+
+
+@pytest.mark.parametrize("name", NINE)
+def test_without_critical_modes_it_is_the_stable_flow(name: str) -> None:
+    """Exactly, and both are the plain Euler steps of math.md 3."""
+    f, method, _, point = make(name, 2, ratio=0.4, corrects="adam" in name)
+    objective, optimizer = Objective.from_function(f, f.n_params), Optimizer(name, lr=LR)
+    begin = Start(as_state(point, method), as_state(point, method), torch.zeros(f.n_params, dtype=torch.float64))
+    flows = [Central(objective, optimizer, Options(substeps=4)), Stable(objective, optimizer, Options())]
+    states = [flow.init(begin) for flow in flows]
+    for _ in range(3):
+        for _ in range(4):
+            point = method.stable_step(f, point, 0.25)
+        states = [flow.step(state) for flow, state in zip(flows, states, strict=True)]
+    assert len(states[0].variances) == 0
+    for state in states:
+        np.testing.assert_allclose(state.point.w.numpy(), point.w, rtol=1e-10)
+        if point.nu is not None:
+            np.testing.assert_allclose(state.point.nu.numpy(), point.nu, rtol=1e-10)
+        if method.has_momentum:
+            np.testing.assert_allclose(state.point.m.numpy(), point.m, rtol=1e-10)
+    torch.testing.assert_close(states[0].point.w, states[1].point.w, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", NINE)
+def test_stays_at_the_edge_with_an_old_sensitivity(name: str, monkeypatch) -> None:
+    """β may be twenty substeps old (math.md 4, Cost), with any optimizer: the top eigenvalue stays, the path is the same to 1 %."""
+    _, method, flow, point = make(name, 2, ratio=1.0)
+    begin = state = start(flow, method, point)
+    for _ in range(30):
+        state = flow.step(state)
+        assert not state.stopped
+        assert float(state.values[0]) < 1.002 * method.c
+    monkeypatch.setattr(central, "REFRESH", 1)
+    young = begin
+    for _ in range(30):
+        young = flow.step(young)
+    gap, path = float((state.point.w - young.point.w).norm()), float((young.point.w - begin.point.w).norm())
+    print(name, gap / path, state.values / method.c, young.variances, state.variances)
+    assert gap < 0.01 * path
+
+
+@pytest.mark.parametrize("beta2", [0.99, 0.5, 0.0])
+def test_scalar_rmsprop_holds_its_effective_step_at_two_over_sharpness(beta2: float) -> None:
+    """η/√ν = 2/S at the edge ([CF] eq. 28); σ² = η²/4 − |∇L|²/S² as β₂ → 0."""
+    f, _, flow, point = make("scalar_rmsprop", 1, beta2=beta2, substeps=8)
+    state = start(flow, _, point)
+    for _ in range(12):
+        state = flow.step(state)
+    w = state.point.w.numpy()
+    sharpness, slope = np.linalg.eigvalsh(hessian(f, w))[-1], gradient(f, w)
+    assert LR / float(state.point.nu.sqrt()) == pytest.approx(2 / sharpness, rel=1e-4)
+    variance = float(torch.linalg.eigvalsh((state.modes * state.variances) @ state.modes.T)[-1])
+    limit = LR**2 / 4 - slope @ slope / sharpness**2
+    assert limit > 0
+    print(beta2, variance, limit)
+    if beta2 == 0:
+        assert variance == pytest.approx(limit, rel=0.01)
+
+
+@pytest.mark.parametrize("name", NINE)
+def test_predicted_loss_and_covariance_are_those_of_the_iterates(name: str) -> None:
+    """L + ½⟨H, Σ_w⟩, Σ_w = Σ/(1 + 2β₁)² for look-ahead, against dense matrices."""
+    f, method, flow, point = make(name, 1)
+    state = start(flow, method, point)
+    for _ in range(3):
+        state = flow.step(state)
+    sigma = ((state.modes * state.variances) @ state.modes.T).numpy()
+    w, x = state.point.w, flow.optimizer.gradient_point(state.point)
+    H = hessian(f, x.numpy())
+    shrink = (1 + 2 * 0.9) ** 2 if name == "nesterov" else 1
+    series = flow.series(state)
+    assert series["predicted_loss"] - series["loss"] == pytest.approx(0.5 * np.sum(H * sigma) / shrink, rel=0.05)
+    expected = gradient(f, x.numpy()) @ gradient(f, x.numpy()) + np.trace(H @ sigma @ H)
+    assert series["predicted_grad_norm_sq"] == pytest.approx(expected, rel=0.05)
+    assert series["loss"] == pytest.approx(float(f(w)), rel=1e-12)
