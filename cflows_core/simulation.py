@@ -228,7 +228,7 @@ class Simulation:
                 self._events.append(Event(self.step, "central", "rank", f"Σ has rank {int(rank)} from here on."))
             self._ranks = int(rank)
             if int(rank) == self.config.n_eigs < self.objective.n_params:
-                message = f"All {int(rank)} tracked eigenvalues are at the edge; a further one would go unseen: start again with more `n_eigs`."
+                message = f"All {int(rank)} tracked eigenvalues are at the edge, so more would go unseen: start with more `n_eigs`."
                 self._events.append(Event(self.step, "central", "note", message))
 
     # Forking and keeping

@@ -55,6 +55,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     if given.command == "presets":
         tables.presets()
         return 0
+    if given.command == "table":
+        from cflows_core.cli import matrix
+
+        matrix.write(given.presets or matrix.one_each(), given.steps)
+        return 0
     if given.command == "app":
         return _app(given)
     from cflows_core.cli import doctor

@@ -72,6 +72,15 @@ def build() -> SentenceParser:
 
     commands.add_parser("presets", help="list the named configurations", allow_abbrev=False)
 
+    table = commands.add_parser(
+        "table",
+        help="named configurations side by side, as a Markdown table",
+        description="Runs named configurations and prints how far each flow is from its optimizer, and what it predicts, as Markdown.",
+        allow_abbrev=False,
+    )
+    table.add_argument("presets", metavar="PRESET", nargs="*", help="one or more names [default: the first of every optimizer]")
+    table.add_argument("--steps", type=_number, default=300, metavar="N", help="steps after the warm start [default 300]")
+
     app = commands.add_parser(
         "app",
         help="open the dashboard",

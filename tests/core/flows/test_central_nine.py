@@ -144,7 +144,6 @@ def test_linearised_form_agrees_to_second_order(name: str, monkeypatch) -> None:
         gap, path = np.linalg.norm(ours.point.w.numpy() - theirs.w), np.linalg.norm(theirs.w - point.w)
         assert gap < 0.05 * path
         gaps.append([gap] + ([] if nu is None else [np.abs(ours.point.nu.numpy() - theirs.nu).max()]))
-    print(name, gaps, np.array(gaps[0]) / gaps[1], gap / path)
     assert (np.array(gaps[0]) > 3 * np.array(gaps[1])).all()
 
 
@@ -172,7 +171,7 @@ def test_without_critical_modes_it_is_the_stable_flow(name: str) -> None:
 
 @pytest.mark.parametrize("name", NINE)
 def test_stays_at_the_edge_with_an_old_sensitivity(name: str, monkeypatch) -> None:
-    """β may be twenty substeps old (math.md 4, Cost), with any optimizer: the top eigenvalue stays, the path is the same to 1 %."""
+    """β may be twenty substeps old (math.md 4, Cost), with any optimizer: the top eigenvalue stays, the path is the same to 1e-3."""
     _, method, flow, point = make(name, 2, ratio=1.0)
     begin = state = start(flow, method, point)
     for _ in range(30):
@@ -184,25 +183,24 @@ def test_stays_at_the_edge_with_an_old_sensitivity(name: str, monkeypatch) -> No
     for _ in range(30):
         young = flow.step(young)
     gap, path = float((state.point.w - young.point.w).norm()), float((young.point.w - begin.point.w).norm())
-    print(name, gap / path, state.values / method.c, young.variances, state.variances)
-    assert gap < 0.01 * path
+    assert gap < 1e-3 * path
 
 
-@pytest.mark.parametrize("beta2", [0.99, 0.5, 0.0])
-def test_scalar_rmsprop_holds_its_effective_step_at_two_over_sharpness(beta2: float) -> None:
-    """η/√ν = 2/S at the edge ([CF] eq. 28); σ² = η²/4 − |∇L|²/S² as β₂ → 0."""
-    f, _, flow, point = make("scalar_rmsprop", 1, beta2=beta2, substeps=8)
-    state = start(flow, _, point)
-    for _ in range(12):
+@pytest.mark.parametrize(("beta2", "substeps"), [(0.99, 8), (0.9, 8), (0.2, 64)])
+def test_scalar_rmsprop_holds_its_effective_step_at_two_over_sharpness(beta2: float, substeps: int) -> None:
+    """η/√ν = 2/S at the edge ([CF] eq. 28), and σ² → η²/4 − |∇L|²/S² as β₂ → 0."""
+    f, method, flow, point = make("scalar_rmsprop", 1, beta2=beta2, substeps=substeps)
+    state = start(flow, method, point)
+    for _ in range(8):
         state = flow.step(state)
     w = state.point.w.numpy()
     sharpness, slope = np.linalg.eigvalsh(hessian(f, w))[-1], gradient(f, w)
-    assert LR / float(state.point.nu.sqrt()) == pytest.approx(2 / sharpness, rel=1e-4)
+    # To second order in κ₂dt, the share of ν that a substep replaces.
+    assert LR / float(state.point.nu.sqrt()) == pytest.approx(2 / sharpness, rel=1e-4 if beta2 > 0.5 else 2e-3)
     variance = float(torch.linalg.eigvalsh((state.modes * state.variances) @ state.modes.T)[-1])
     limit = LR**2 / 4 - slope @ slope / sharpness**2
-    assert limit > 0
-    print(beta2, variance, limit)
-    if beta2 == 0:
+    assert variance > limit
+    if beta2 < 0.5:
         assert variance == pytest.approx(limit, rel=0.01)
 
 

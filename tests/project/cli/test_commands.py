@@ -112,3 +112,15 @@ def test_resume_goes_beyond_the_end_as_one_longer_run_would(cflows: Cli, tmp_pat
     for flow in ("discrete", "stable", "central", "rod"):
         # Bit for bit: a checkpoint holds all that moves.
         np.testing.assert_array_equal(cf.Run.open(short).series(flow, "loss"), cf.Run.open(long).series(flow, "loss"))
+
+
+def test_table_puts_presets_side_by_side(cflows: Cli) -> None:
+    code, out, _ = cflows("table", "digits-sharpening", "digits-diverges", "--steps", "3")
+    rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in out.splitlines()]
+    assert code == 0
+    assert [row[:2] for row in rows[2:]] == [["gd", "digits-sharpening"], ["gd", "digits-diverges"]]
+    assert len({len(row) for row in rows}) == 1
+    assert float(rows[2][2].split()[0]) >= 0
+    code, _, err = cflows("table", "digits-mpl")
+    assert code == 2
+    assert "digits-mlp" in err
