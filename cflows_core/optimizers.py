@@ -147,7 +147,10 @@ class Optimizer:
         if state.nu is None:
             return torch.full((), 1.0 / self.lr_at(state.tau), dtype=state.w.dtype, device=state.w.device)
         psi1, psi2 = self._corrections(state.tau)
-        return (psi1 / self.lr_at(state.tau)) * ((state.nu / psi2).sqrt() + self.eps)
+        root = (state.nu / psi2).sqrt() + self.eps
+        if not self.eps:  # any positive number where ν is 0: nothing moves there, and 0/0 must not
+            root = torch.where(root > 0, root, torch.ones_like(root))
+        return (psi1 / self.lr_at(state.tau)) * root
 
     def preconditioner_slope(self, state: State) -> Tensor | None:
         """∂P̃/∂ν, of ν's shape; 0 where ν is 0, which nothing moves, and None for the identity kind."""
@@ -177,9 +180,9 @@ class Optimizer:
     # Motion
 
     def start(self, w: Tensor, gradient: Tensor) -> State:
-        """The optimizer's state before its first step: m₀ = 0, ν₀ = 0 with bias correction and sq(∇L(w₀)) without."""
+        """The optimizer's state before its first step: m₀ = 0, ν₀ = 0 with bias correction and sq(∇L(w₀)) without or where it never moves."""
         square = self.square(gradient)
-        nu = torch.zeros_like(square) if square is not None and self.corrects else square
+        nu = torch.zeros_like(square) if square is not None and self.corrects and self.beta2 < 1 else square
         return State(w, 0.0, torch.zeros_like(w) if self.momentum != "none" else None, nu)
 
     def updated(self, state: State, gradient: Tensor) -> State:

@@ -106,7 +106,10 @@ class Flow(ABC, Generic[S]):
         points = [point.w[None]] if apart else []
         points += [] if beside is None else [beside]
         near = _Expansion(self.objective, x, torch.cat(points) if points else None)
-        operator = preconditioned_hessian(self.objective, x, self.optimizer.preconditioner(point), near.product)
+        P = self.optimizer.preconditioner(point)
+        if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
+            P = torch.where(point.nu > 0, P, math.inf)
+        operator = preconditioned_hessian(self.objective, x, P, near.product)
         n_max = n_max or self.options.n_eigs
         pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=EIGEN_TOLERANCE)
         loss = float(near.losses[1 if apart else 0])

@@ -173,7 +173,8 @@ class Stationary(Flow[StationaryState]):
         rows, columns = triangle(U.shape[1], U.device)
         scale = torch.where(rows == columns, 1.0, math.sqrt(2.0)).to(U)
         slope, nu = self.optimizer.preconditioner_slope(point), point.nu
-        assert slope is not None and nu is not None
+        assert slope is not None
+        assert nu is not None
         drift = smat(scale * (third @ -_over(gradient, at.P)))  # UᵀḢU, were there no oscillations
         easing = slope * self.optimizer.rate * (gradient * gradient - nu)  # Ṗ, likewise
         through_nu = by_preconditioner(self.optimizer, point, U, at.values[: U.shape[1]])

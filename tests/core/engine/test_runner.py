@@ -127,7 +127,7 @@ def test_changes_apply_from_the_next_step_and_are_recorded(stand_in: type[StandI
     ("changes", "sentence"),
     [
         ({"lr": -0.1}, "`lr` must be positive, got -0.1"),
-        ({"seed": 3}, "A running simulation can change lr, substeps, not 'seed'"),
+        ({"seed": 3}, "A running simulation can change lr, beta1, beta2, eps, substeps, not 'seed'"),
         ({"learning_rate": 0.1}, "not 'learning_rate'"),
         ({"lr": "fast"}, "`lr` must be"),
     ],

@@ -106,7 +106,7 @@ def test_one_unit_step_is_the_difference_equation(name: str) -> None:
 def test_adaptive_unit_step_errs_by_half_a_difference_of_nu(name: str) -> None:
     """With P̃ at the mean of both ends' ν a unit step errs by ν's half-difference alone (math.md 6): in proportion to 1 − β₂."""
     errors = []
-    for beta2 in (0.99, 0.999):
+    for beta2 in (1 - 1e-6, 1 - 1e-7):
         _, f, a = setting(name)
         method = Method(name, LR, beta2=beta2)
         b = method.step(f, a)
@@ -115,5 +115,5 @@ def test_adaptive_unit_step_errs_by_half_a_difference_of_nu(name: str) -> None:
         flow, state = rod(method, f, middle, (a.w - b.w) / 2, (a.m - b.m) / 2, substeps=1)
         state = flow.step(state)
         errors.append(np.abs(state.point.w.numpy() - (b.w + c.w) / 2).max() / np.abs(c.w - a.w).max())
-    assert errors[0] < 0.02
+    assert errors[0] < 0.01
     assert errors[1] < 0.15 * errors[0]
