@@ -3,7 +3,8 @@
     dw/dt = −P̄(w)⁻¹ [∇L + ½∇⟨Σ, H⟩]             (37), Σ by the complementarity problem at (w, ν̄(w))
     dw/dt = −P̂(w)⁻¹ [∇L + (η²/4) ∇tr P̂(w)]      (38), its limit for large η and small β₂
 
-P̄ and P̂ are the solutions of (35) and (36), `stationary_dual.py`. Beside the flows, the measures that compare preconditioners: [CF] Fig. 20, 21.
+P̄ and P̂ are the solutions of (35) and (36), `stationary_dual.py`. Beside the flows, the measures that compare preconditioners ([CF] Fig. 20,
+21).
 """
 
 from __future__ import annotations
@@ -54,13 +55,11 @@ UNSOLVED = 1e-2  # a preconditioner this far from optimal, relatively, is no lon
 def speed(P: Tensor, gradient: Tensor) -> float:
     """|∇L|²_{P⁻¹} = Σ_i g_i²/P_i: how fast the loss falls under the gradient flow preconditioned with P ([CF] Fig. 21).
 
-    Args: P [p] or [] ≥ 0; gradient g [p]. Entries with g_i = 0 count as 0; P_i = 0 elsewhere gives inf. Raises CflowsError for other shapes or
-    a negative P.
+    Args: P [p] or [] ≥ 0; gradient g [p]. Entries with g_i = 0 count as 0; P_i = 0 elsewhere gives inf. Raises CflowsError for other shapes
+    or a negative P.
     """
     if gradient.ndim != 1 or P.shape not in (gradient.shape, torch.Size([])):
-        raise CflowsError(
-            f"`speed` needs P [p] or [] and a gradient [p], got {list(P.shape)} and {list(gradient.shape)}; give both in the weights' order."
-        )
+        raise CflowsError(f"`speed` needs P [p] or [] and a gradient [p], got {list(P.shape)} and {list(gradient.shape)}; flatten both.")
     if bool((P < 0).any()):
         raise CflowsError(f"A preconditioner must not be negative, got {float(P.min()):g}; solve for it with the Hessian of these weights.")
     return float(gradient @ _over(gradient, P))
@@ -97,8 +96,9 @@ def cosine(nu: Tensor, stationary: Tensor) -> float:
 class StationaryState:
     """The flow's point (its ν is ν̄(w)), the preconditioner there, and the oscillations' covariance.
 
-    P [p]. factor [p, r]: of the dual solution, from which the next solve starts. values: eigenvalues of P⁻¹H. modes [p, k] and variances [k]:
-    P-orthonormal eigenvectors and eigenvalues of Σ, descending. gap: P's relative duality gap. residual: the complementarity problem's.
+    P [p]. factor [p, r]: of the dual solution, from which the next solve starts. values: eigenvalues of P⁻¹H, descending. modes [p, k] and
+    variances [k]: P-orthonormal eigenvectors and eigenvalues of Σ, descending. gap: P's relative duality gap. residual: the
+    complementarity problem's.
     """
 
     point: State
@@ -118,9 +118,9 @@ class StationaryState:
 class Stationary(Flow[StationaryState]):
     """dw/dt = −P̄⁻¹[∇L + ½∇⟨Σ, H⟩] ([CF] eq. 37), by Euler substeps.
 
-    Σ = U X Uᵀ on the modes U at the edge of P̄, with `0 ⪯ X ⊥ Uᵀ(2Ṗ − Ḣ)U ⪰ 0` at the velocities of the central flow in (w, ν̄(w)): H and P are at
-    the edge by construction, so no distance to it enters. With β₂ = 0, ν̇ alone decides and Σ = (η²/2)Y. Raises ConfigError for any optimizer
-    but RMSProp without bias correction, whose ν would not rest.
+    Σ = U X Uᵀ on the modes U at the edge of P̄, with `0 ⪯ X ⊥ Uᵀ(2Ṗ − Ḣ)U ⪰ 0` at the velocities of the central flow in (w, ν̄(w)): H and P
+    are at the edge by construction, so no distance to it enters. With β₂ = 0, ν̇ alone decides and Σ = (η²/2)Y. (The appendix with [CF]'s
+    Definition 10 was not to be had: this is our reading of it.) Raises ConfigError for any optimizer but RMSProp without bias correction.
     """
 
     name = "stationary"
@@ -179,11 +179,9 @@ class Stationary(Flow[StationaryState]):
         easing = slope * self.optimizer.rate * (gradient * gradient - nu)  # Ṗ, likewise
         through_nu = by_preconditioner(self.optimizer, point, U, at.values[: U.shape[1]])
         assert through_nu is not None
-        solution = solve_sdcp(
-            2 * (U.T * easing) @ U - drift, by_weights(self.optimizer, at.P, third) + self.optimizer.rate * through_nu
-        )
+        solution = solve_sdcp(2 * (U.T * easing) @ U - drift, by_weights(self.optimizer, at.P, third) + self.optimizer.rate * through_nu)
         if not solution.ok:
-            return f"The {self.name} flow stopped: its complementarity problem has no solution ({solution.status}); lower the learning rate."
+            return f"The {self.name} flow stopped: its complementarity problem was not solved ({solution.status}); lower the learning rate."
         variances, rotation = torch.linalg.eigh(solution.X)
         return *_kept(U @ rotation, variances), max(solution.residuals.values(), default=0.0)
 

@@ -1,14 +1,16 @@
 """RMSProp's stationary preconditioner at frozen weights, by its semidefinite dual in factored form ([CF] eq. 35, 36; math.md 5).
 
-    P̄ = argmin tr P + |∇L|²_{P⁻¹}/η²   over diagonal P ⪰ 0 with H ⪯ 2P                                    (35); without the second term P̂ (36)
-      = max ⟨Y, H⟩ + (2/η) Σ_i |g_i| √(1 − 2Y_ii)   over Y ⪰ 0 with Y_ii ≤ ½                               (dual; ours)
+    P̄ = argmin tr P + |∇L|²_{P⁻¹}/η²   over diagonal P ⪰ 0 with H ⪯ 2P                (35); without the second term P̂ (36)
+    its dual: max ⟨Y, H⟩ + (2/η) Σ_i |g_i| √(1 − 2Y_ii)   over Y ⪰ 0 with Y_ii ≤ ½       (ours)
 
-At rest ν̇ = 0 in [CF] eq. 34 reads P²η² = g² + 4P² diag Σ: the dual's condition with Σ = (η²/2) Y, and so Y is the oscillation that keeps ν there.
+ν̇ = 0 in [CF] eq. 34 reads η²P² = g² + 4P² diag Σ: the dual's optimality with Σ = (η²/2) Y. Y is the oscillation that keeps ν in place.
 
-With `Y = ½WWᵀ` and `s_i = √(1 − 2Y_ii)` each row (w_i, s_i) is a unit vector in R^{r+1}: max-cut in Burer and Monteiro's form, with a field
-`b = 2|g|/η` along s and no inequality left. Stationary rows are parallel to their gradients, `((HW)_i, b_i) = 2P_i (w_i, s_i)`, which gives P.
-Optimality is proved afterwards, not assumed: the dual's value is a lower bound, P times max(1, λ_max(P⁻¹H)/2) is feasible, and the gap between
-them is reported.
+With `Y = ½WWᵀ` and `s_i = √(1 − 2Y_ii)` each row (w_i, s_i) is a unit vector in R^{r+1}: max-cut in Burer and Monteiro's form, with a
+field `b = 2|g|/η` along s and no inequality left. Stationary rows are parallel to their gradients, `((HW)_i, b_i) = 2P_i (w_i, s_i)`, so
+that P is half the gradients' length: one formula for (HY)_ii/(2Y_ii) and for |g_i|/(η√(1 − 2Y_ii)), with nothing to divide by.
+
+Optimality is proved afterwards, not assumed: the dual's value is a lower bound, P times max(1, λ_max(P⁻¹H)/2) is feasible, and the gap
+between them is reported.
 """
 
 from __future__ import annotations
@@ -30,12 +32,14 @@ from cflows_core.linalg.transfer import Array, host, to_device
 Product = Callable[[Tensor], Tensor]
 
 AT_EDGE = 1e-3  # modes with λ > 2(1 − AT_EDGE) count as at the edge: well above what the solver leaves
-RANK = 6  # columns to begin with; the certificate tells when they are too few
+RANK = 8  # columns to begin with: two more than modes usually at the edge; the certificate tells when they are too few
 ROUND = 15  # iterations between two certificates, each of which also renews the scaling
 ROUNDS = 40
 POWER = 3  # steps (w_i, s_i) ∝ gradient, which bring a random start near where scaling by P makes sense
 NULL = 1e-6  # singular values of W below this share of the largest are columns that Y does without
 NOISE, KICK = 1e-3, 1e-1  # size of random columns beside a warm start, and of a violated mode that joins W
+FULL = 0.03  # W whose singular values all exceed this share of the largest uses every column it has
+ROUNDING = 1e3  # tolerances below so many units of rounding are not asked for: 1e-4 in float32
 RESIDUAL = 3e-4  # of the certificate's eigenpairs: their values are good to its square, over the gap to the next
 SLACK = 1e-3  # without a field, rows with s_i² above this have P_i = 0 (complementarity: P_i s_i = 0)
 FLOOR = 1e-6  # P as a share of its mean, below which P⁻¹H is taken with the floor: P̂ may be 0, and each floor adds that little to tr P
@@ -46,9 +50,9 @@ class StationaryPreconditioner:
     """The solution of (35) or (36) with its certificate.
 
     P [p]: the diagonal; 0 only where neither gradient nor curvature asks for more. factor V [p, r]: `Y = VVᵀ`, the dual solution; Σ is
-    (η²/2)Y at rest. values [k] descending and modes [p, k]: `H U = P U diag(values)`, UᵀPU = I, of the largest eigenvalues, the edge being 2
-    (P floored at 1e-6 of its mean). primal: the goal at the feasible P·max(1, values[0]/2); dual: the goal's lower bound. converged: gap and
-    values[0]/2 − 1 are within the tolerance. n_products: Hessian-vector products spent.
+    (η²/2)Y at rest. values [k] descending and modes [p, k]: `H U = P U diag(values)`, UᵀPU = I, of the largest eigenvalues, the edge
+    being 2 (P floored at 1e-6 of its mean). primal: the goal at the feasible P·max(1, values[0]/2); dual: its lower bound. converged: gap
+    and values[0]/2 − 1 are within the tolerance. n_products: Hessian-vector products spent.
     """
 
     P: Tensor
@@ -67,7 +71,7 @@ class StationaryPreconditioner:
 
     @property
     def gap(self) -> float:
-        """(primal − dual)/primal: the optimum is no further away than this; ≥ 0 up to rounding (0 when there is nothing to precondition)."""
+        """(primal − dual)/primal: the optimum is no further away than this; ≥ 0 up to rounding (0 where P = 0)."""
         return (self.primal - self.dual) / self.primal if self.primal > 0 else 0.0
 
     @property
@@ -89,10 +93,12 @@ def stationary_preconditioner(
     """P̄ = argmin tr P + |∇L|²_{P⁻¹}/η² over diagonal P ⪰ 0 with H ⪯ 2P ([CF] eq. 35).
 
     Args: `product`: V [p, k] -> H V [p, k], for instance `partial(objective.hvp, w)`; `gradient` ∇L [p], whose dtype and device products
-    have; `lr` η > 0 (inf: eq. 36). `rank`: columns of V to begin with; more are added while the certificate fails. `start` [p, r]: an earlier
-    answer's `factor`, at nearby weights. `tol`: on the relative duality gap and on λ_max(P⁻¹H)/2 − 1. The random start is a function of `seed`.
-    Work on the host in float64, about 25 (r+1) p numbers. Not converged: `converged` is False, and gap and values tell by how much.
-    Raises CflowsError for arguments out of range and for gradients or products that are not finite.
+    have; `lr` η > 0 (inf: eq. 36). `rank`: columns of V to begin with; more are added while the certificate fails. `start` [p, r]: an
+    earlier answer's `factor`, at nearby weights. `tol`: on the relative duality gap and on λ_max(P⁻¹H)/2 − 1, at least 1e-4 in float32;
+    below 1e-6 it cannot be met where P has zeros. `seed`: of the random start; the answer is a function of the arguments.
+
+    L-BFGS works on the host in float64, with about 30 (r+1) p numbers. Not converged: `converged` is False, and gap and values tell by how
+    much. Raises CflowsError for arguments out of range and for gradients or products that are not finite.
 
     >>> H, g = torch.diag(torch.tensor([8.0, 1.0, -1.0]).double()), torch.tensor([1.0, 1.0, 0.5]).double()
     >>> stationary_preconditioner(lambda V: H @ V, g, lr=1.0).P.round(decimals=3)  # max(|g|/η, H/2) where H is diagonal
@@ -104,19 +110,23 @@ def stationary_preconditioner(
     rng = np.random.default_rng(seed)
     p, rank = len(gradient), min(rank, len(gradient))
     rows = _cold(hessian, field, rank, rng) if start is None else _unit(_widened(math.sqrt(2) * host(start), rank, rng), field)
-    answer, before = None, -math.inf
+    tol = max(tol, ROUNDING * torch.finfo(gradient.dtype).eps)
+    answer, before, stuck = None, -math.inf, 0
     for _ in range(ROUNDS):
         rows, stationary = _ascend(hessian, field, rows)
         answer = _certified(hessian, field, rows, tol)
-        violated = answer.values > 2 * (1 + tol)
-        if answer.converged or (stationary and answer.dual <= before and not bool(violated.any())):
+        stuck = stuck + 1 if stationary and answer.dual <= before + 0.01 * tol * answer.primal else 0
+        if answer.converged or stuck == 2:
             break
         before = answer.dual
-        if stationary and bool(violated.any()):
-            # Too few columns, or a saddle: along the violated modes the goal still rises.
-            kick = KICK * math.sqrt(float(answer.P.mean()) * p) * host(answer.modes[:, violated])
+        violated = answer.values > 2 * (1 + tol)
+        full = _fullness(rows[:, :-1]) > FULL
+        if bool(violated.any()) and (stationary or full):
+            # A saddle, or too few columns: along the violated modes the goal still rises.
+            kick = KICK * math.sqrt(float(answer.P.sum())) * host(answer.modes[:, violated])
             columns = np.concatenate([rows[:, :-1], kick], axis=1)
-            rows = _unit(_widened(columns, min(columns.shape[1] + 1, p + 1), rng), field)
+            width = columns.shape[1] + (rows.shape[1] // 2 if full else 1)
+            rows = _unit(_widened(columns, min(width, p + 1), rng), field)
     assert answer is not None
     return replace(answer, n_products=hessian.spent)
 
@@ -126,8 +136,8 @@ def minimal_trace_preconditioner(
 ) -> StationaryPreconditioner:
     """P̂ = argmin tr P over diagonal P ⪰ 0 with H ⪯ 2P ([CF] eq. 36): P̄ in the limit of large η, and P̄ wherever ∇L = 0.
 
-    Args: `like` [p]: any tensor of the weights' shape, dtype and device; the others as in `stationary_preconditioner`. P̂_i is 0 where H needs
-    no more. Raises CflowsError as `stationary_preconditioner` does.
+    Args: `like` [p]: any tensor of the weights' shape, dtype and device; the others as in `stationary_preconditioner`. P̂_i is 0 where H
+    needs no more. Raises CflowsError as `stationary_preconditioner` does.
     """
     return stationary_preconditioner(product, torch.zeros_like(like), math.inf, rank=rank, start=start, tol=tol, seed=seed)
 
@@ -248,6 +258,12 @@ def _widened(W: Array, rank: int, rng: np.random.Generator) -> Array:
     values, rotation = np.linalg.eigh(W.T @ W)
     W = W @ rotation[:, values > NULL**2 * max(values[-1], np.finfo(float).tiny)]
     return np.concatenate([W, NOISE * rng.standard_normal((len(W), max(rank - W.shape[1], 1)))], axis=1)
+
+
+def _fullness(W: Array) -> float:
+    """Smallest over largest singular value."""
+    singular = np.linalg.svd(W, compute_uv=False)
+    return float(singular[-1] / singular[0]) if singular[0] > 0 else 0.0
 
 
 def _check(gradient: Tensor, lr: float, rank: int, start: Tensor | None, tol: float) -> None:
