@@ -140,7 +140,9 @@ SERIES: dict[str, Series] = _registry(
         "Predicted oscillation variances: eigenvalues of P^½ΣP^½, descending.",
         (_C,),
     ),
-    Series("covariance_eigs_weights", ("mode",), "weights²", "Eigenvalues of Σ itself, descending.", (_C,)),
+    Series(
+        "covariance_eigs_weights", ("mode",), "weights²", "Eigenvalues of Σ itself, descending (Nesterov: of the gradient points).", (_C,)
+    ),
     Series(
         "measured_variance",
         ("mode",),

@@ -90,4 +90,6 @@ def _see_valley(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> N
         elif name == "rod":
             flows[name]["valley_extent"] = valley.project(state.zeta)
         elif name == "central" and not state.settling:
-            flows[name]["valley_covariance"] = valley.covariance(state.modes, state.variances)
+            # Σ is that of the gradient points; what is drawn here are iterates.
+            variances = state.variances / simulation.optimizer.swing**2
+            flows[name]["valley_covariance"] = valley.covariance(state.modes, variances)

@@ -180,7 +180,7 @@ class Optimizer:
     # Motion
 
     def start(self, w: Tensor, gradient: Tensor) -> State:
-        """The optimizer's state before its first step: m₀ = 0, ν₀ = 0 with bias correction and sq(∇L(w₀)) without or where it never moves."""
+        """The optimizer's state before its first step: m₀ = 0; ν₀ = 0 with bias correction, sq(∇L(w₀)) without or with β₂ = 1."""
         square = self.square(gradient)
         nu = torch.zeros_like(square) if square is not None and self.corrects and self.beta2 < 1 else square
         return State(w, 0.0, torch.zeros_like(w) if self.momentum != "none" else None, nu)

@@ -180,7 +180,7 @@ class Method:
     def _covariance(self, f, s: Point, dt: float, drift: Array | None) -> Array:
         """Σ [p, p] of the complementarity problem at s, posed for the full Σ = U X Uᵀ and given to a conic solver.
 
-        0 ⪯ X ⊥ α + β[X] ⪰ 0 are the optimality conditions of: minimise ⟨α, X⟩ + ¼ dt Σ_l share_l (∇_l⟨H,Σ⟩)² + ½ c κ₂dt Σ_n D_n (diag MXMᵀ)_n²
+        0 ⪯ X ⊥ α + β[X] ⪰ 0 are the conditions of: minimise ⟨α, X⟩ + ¼ dt Σ_l share_l (∇_l⟨H,Σ⟩)² + ½ c κ₂dt Σ_n D_n (diag MXMᵀ)_n²
         with D = ∂P̃/∂ν and M = P̃UΛ^½ (scalar ν: the trace's square over P̃), the quadratic part in the symmetrised form.
         """
         x, p = self.x(s), len(s.w)

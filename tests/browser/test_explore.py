@@ -231,8 +231,9 @@ def test_a_killed_worker_costs_a_sentence_and_reset_starts_again(own_visit):
     for worker in workers:
         worker.kill()
     visit.page.get_by_text("The worker process of this run was lost").wait_for(timeout=60_000)
+    time.sleep(4)  # the last frames may be drawn after the sentence
     last = visit.last_step
-    time.sleep(1)
+    time.sleep(2)
     assert visit.last_step == last > 0
     visit.button("Reset").click()
     visit.wait("table.step.length == 0", 90)

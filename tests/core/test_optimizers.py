@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -156,7 +158,7 @@ def test_bias_correction_is_unbiased_on_constant_gradients(name: str) -> None:
     """On L = a·w every step is η in every coordinate (scalar: of length η): what both corrections are for (math.md 2)."""
     a = torch.tensor([0.3, -2.0, 0.01], dtype=torch.float64)
     states = flat(lambda w: a @ w, Optimizer(name, lr=0.1, beta1=0.9, beta2=0.99, eps=0.0), np.zeros(3), 8)
-    for before, after in zip(states, states[1:], strict=False):
+    for before, after in itertools.pairwise(states):
         expected = -0.1 * (a / a.norm() if "scalar" in name else a.sign())
         torch.testing.assert_close(after.w - before.w, expected, rtol=1e-12, atol=0)
 

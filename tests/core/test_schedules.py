@@ -59,7 +59,7 @@ def test_a_step_counts_from_a_time_that_is_whole_to_rounding() -> None:
 )  # fmt: skip
 def test_nonsense_is_one_sentence(text: str) -> None:
     for attempt in (lambda: schedule_from(text), lambda: RunConfig(schedule=text), lambda: Optimizer("gd", lr=1.0, schedule=text)):
-        with pytest.raises(ConfigError, match="^`schedule` ") as error:
+        with pytest.raises(ConfigError, match=r"^`schedule` ") as error:
             attempt()
         message = str(error.value)
         assert message.endswith(".")
