@@ -209,8 +209,8 @@ def next_solve(
         if s1 > s0:
             rate = max(rate, safety * (v1 - v0) / (s1 - s0))
             if v0 > 0 and v1 > 0:
-                growth = max(growth, safety * math.log(v1 / v0) / (s1 - s0))
+                growth = max(growth, safety * (math.log(v1) - math.log(v0)) / (s1 - s0))
     bound = min(gap / rate, 2 * (step - points[-2][0]), longest)
     if growth > 0 and value > 0:
-        bound = min(bound, math.log(reach * threshold / value) / growth)
+        bound = min(bound, (math.log(reach * threshold) - math.log(value)) / growth)
     return max(1, int(bound))

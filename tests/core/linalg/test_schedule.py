@@ -72,6 +72,11 @@ def test_any_curve_that_rises_by_less_than_a_twentieth_a_step(increments: list[f
     assert all(t in solved for t in range(1, len(curve)) if curve[t - 1] > 0.9 * C and t - 1 in solved)
 
 
+def test_the_smallest_number_there_is_does_no_harm() -> None:
+    curve = [5e-324] * 7 + [0.0625] * 4
+    assert solved_steps(lambda t: curve[t], len(curve))[0] == 0
+
+
 def test_a_leap_is_met_within_the_longest_wait() -> None:
     solved = solved_steps(lambda t: 0.01 if t < 333 else 3.0, 400)
     assert min(t for t in solved if t >= 333) < 333 + 20
