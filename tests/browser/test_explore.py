@@ -139,11 +139,9 @@ def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.open()
     visit.run()
     assert not visit.button("Follow").is_visible()
-    last = visit.last_step
     pan(visit)
     kept = visit.model("steps", "[model.start, model.end]")
-    assert kept[1] < last
-    last = visit.last_step
+    last = max(visit.last_step, kept[1])  # until a step lies beyond what is shown
     visit.wait(f"table.step[table.step.length - 1] > {last + 1}")
     assert visit.model("steps", "[model.start, model.end]") == kept
     visit.button("Follow").click()
