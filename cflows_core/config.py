@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
-import numbers
 from typing import Any, ClassVar
 
 import param
 
 from cflows_core.errors import ConfigError
+from cflows_core.fields import accepted
 from cflows_core.schedules import schedule_from
 
 FLOW_NAMES = ("discrete", "stable", "central", "rod")
@@ -306,27 +305,13 @@ class RunConfig(param.Parameterized):
 
     @classmethod
     def _coerce(cls, name: str, value: Any) -> Any:
-        parameter = cls.param[name]
         if name == "changes":
             return _changes(cls, value)
-        if name == "schedule" and isinstance(value, str):
+        value = accepted(name, cls.param[name], value)
+        if name == "schedule":
             schedule_from(value)
-        if name in ("flows", "observe"):
-            return _selection(name, parameter, value)
-        if isinstance(value, numbers.Real) and not isinstance(value, bool) and isinstance(parameter, param.Number):
-            number = _as_float(value)
-            if not math.isfinite(number):
-                raise ConfigError(f"`{name}` must be a finite number, got {value}.{_typical(parameter)}")
-            if not isinstance(parameter, param.Integer):
-                value = number
-            elif number.is_integer():
-                value = int(number)
-        try:
-            if isinstance(value, bool):
-                raise TypeError  # True is a number to Python, and a mistake here
-            parameter._validate(value)
-        except (ValueError, TypeError):
-            raise ConfigError(f"`{name}` must be {_rule(parameter)}, got {value!r}.{_typical(parameter)}") from None
+        if name == "flows" and "discrete" not in value:
+            value = ["discrete", *value]
         return value
 
     def _check_together(self) -> None:
@@ -383,31 +368,8 @@ class RunConfig(param.Parameterized):
         return "RunConfig(" + ", ".join(f"{k}={v!r}" for k, v in changed.items()) + ")"
 
 
-def _as_float(value: Any) -> float:
-    """The value as a float; integers beyond every float are infinite."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
-
-
 def _plain_default(parameter: Any) -> Any:
     return list(parameter.default) if isinstance(parameter.default, (tuple, list)) else parameter.default
-
-
-def _selection(name: str, parameter: Any, value: Any) -> list[str]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    try:
-        chosen = list(value)
-    except TypeError:
-        chosen = [value]
-    unknown = [entry for entry in chosen if entry not in parameter.objects]
-    if unknown:
-        raise ConfigError(f"`{name}` must be chosen from {', '.join(parameter.objects)}, got {unknown[0]!r}.")
-    if name == "flows":
-        chosen.append("discrete")
-    return [entry for entry in parameter.objects if entry in chosen]
 
 
 def _changes(cls: type[RunConfig], value: Any) -> tuple[tuple[int, str, Any], ...]:
@@ -422,20 +384,3 @@ def _changes(cls: type[RunConfig], value: Any) -> tuple[tuple[int, str, Any], ..
             raise ConfigError(f"A running simulation can change {', '.join(cls.LIVE)}, not {field!r}: start a new run for that.")
         entries.append((step, field, cls._coerce(field, new)))
     return tuple(sorted(entries, key=lambda change: change[0]))
-
-
-def _rule(parameter: Any) -> str:
-    if isinstance(parameter, param.Selector):
-        return "one of " + ", ".join(map(str, parameter.objects))
-    if isinstance(parameter, param.String):
-        return "text"
-    kind = "a whole number" if isinstance(parameter, param.Integer) else "a number"
-    low, high = parameter.bounds or (0, None)
-    if high is not None:
-        return f"{kind} from {low:g} to {high:,}"
-    return "positive" if low == 0 and not parameter.inclusive_bounds[0] else f"{kind} of at least {low:g}"
-
-
-def _typical(parameter: Any) -> str:
-    soft = getattr(parameter, "softbounds", None)
-    return f" Typical: {soft[0]:g} to {soft[1]:g}." if soft else ""

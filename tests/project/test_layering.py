@@ -14,6 +14,7 @@ import pytest
 LAYERS: list[tuple[str, ...]] = [
     ("_version", "errors"),
     ("frames", "schedules"),
+    ("fields",),
     ("config",),
     ("linalg",),
     ("problems",),

@@ -1,0 +1,69 @@
+"""What a value must be to stand in a field of the configuration, and one sentence for what cannot: rule, value, remedy."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import param
+
+from cflows_core.errors import ConfigError
+
+
+def accepted(name: str, parameter: param.Parameter, value: Any) -> Any:
+    """The value that a field takes for `value`: numbers as its kind of number, selections in its order. Raises `ConfigError`."""
+    if isinstance(parameter, param.ListSelector):
+        return _selection(name, parameter, value)
+    if isinstance(parameter, param.Number) and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = _number(name, parameter, value)
+    try:
+        if isinstance(value, bool):
+            raise TypeError  # True is a number to Python, and a mistake here
+        parameter._validate(value)
+    except (ValueError, TypeError):
+        raise ConfigError(f"`{name}` must be {_rule(parameter)}, got {value!r}.{_typical(parameter)}") from None
+    return value
+
+
+def _number(name: str, parameter: param.Number, value: Any) -> Any:
+    try:
+        number = float(value)
+    except OverflowError:  # an integer beyond every float
+        number = math.inf
+    if not math.isfinite(number):
+        raise ConfigError(f"`{name}` must be a finite number, got {value}.{_typical(parameter)}")
+    if not isinstance(parameter, param.Integer):
+        return number
+    return int(number) if number.is_integer() else value
+
+
+def _selection(name: str, parameter: param.ListSelector, value: Any) -> list[str]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        chosen = list(value)
+    except TypeError:
+        chosen = [value]
+    choices: Any = parameter.objects
+    unknown = [entry for entry in chosen if entry not in choices]
+    if unknown:
+        raise ConfigError(f"`{name}` must be chosen from {', '.join(choices)}, got {unknown[0]!r}.")
+    return [entry for entry in choices if entry in chosen]
+
+
+def _rule(parameter: Any) -> str:
+    if isinstance(parameter, param.Selector):
+        return "one of " + ", ".join(map(str, parameter.objects))
+    if isinstance(parameter, param.String):
+        return "text"
+    kind = "a whole number" if isinstance(parameter, param.Integer) else "a number"
+    low, high = parameter.bounds or (0, None)
+    if high is not None:
+        return f"{kind} from {low:g} to {high:,}"
+    return "positive" if low == 0 and not parameter.inclusive_bounds[0] else f"{kind} of at least {low:g}"
+
+
+def _typical(parameter: Any) -> str:
+    soft = getattr(parameter, "softbounds", None)
+    return f" Typical: {soft[0]:g} to {soft[1]:g}." if soft else ""
