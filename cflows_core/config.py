@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import param
 
 from cflows_core.errors import ConfigError
-from cflows_core.fields import accepted
+from cflows_core.fields import accepted, accepted_changes
 from cflows_core.schedules import schedule_from
 
 FLOW_NAMES = ("discrete", "stable", "central", "rod")
@@ -189,6 +189,20 @@ class RunConfig(param.Parameterized):
     rod_rank = param.Integer(
         default=4, bounds=(1, 32), softbounds=(1, 8), constant=True, label="Rod rank", doc="Rank kept of the rod's extent tensor."
     )
+    rod_coordinates = param.Selector(
+        default="balanced",
+        objects=["balanced", "raw"],
+        constant=True,
+        label="Rod coordinates",
+        doc="Where the rod's extent is truncated: weights and momentum balanced by the preconditioner, or as they are.",
+    )
+    rod_correction = param.Selector(
+        default="none",
+        objects=["none", "backward_error"],
+        constant=True,
+        label="Rod correction",
+        doc="backward_error: the rod's centre follows the difference equation to second order, for two Hessian products a substep.",
+    )
     derivatives = param.Selector(
         default="auto",
         objects=["auto", "exact", "differences"],
@@ -268,7 +282,7 @@ class RunConfig(param.Parameterized):
             "classes",
         ),
         "optimizer": ("optimizer", "lr", "schedule", "beta1", "beta2", "eps", "bias_correction"),
-        "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "derivatives"),
+        "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "rod_coordinates", "rod_correction", "derivatives"),
         "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
     }
     LIVE: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "substeps")
@@ -306,7 +320,7 @@ class RunConfig(param.Parameterized):
     @classmethod
     def _coerce(cls, name: str, value: Any) -> Any:
         if name == "changes":
-            return _changes(cls, value)
+            return accepted_changes(value, cls.LIVE, cls._coerce)
         value = accepted(name, cls.param[name], value)
         if name == "schedule":
             schedule_from(value)
@@ -370,17 +384,3 @@ class RunConfig(param.Parameterized):
 
 def _plain_default(parameter: Any) -> Any:
     return list(parameter.default) if isinstance(parameter.default, (tuple, list)) else parameter.default
-
-
-def _changes(cls: type[RunConfig], value: Any) -> tuple[tuple[int, str, Any], ...]:
-    if not isinstance(value, (list, tuple)):
-        raise ConfigError(f"`changes` must be a list of (step, field, value), got {value!r}.")
-    entries = []
-    for entry in value:
-        if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], int) or entry[0] < 0:
-            raise ConfigError(f"A change must be (step, field, value) with a step of 0 or more, got {entry!r}.")
-        step, field, new = entry
-        if field not in cls.LIVE:
-            raise ConfigError(f"A running simulation can change {', '.join(cls.LIVE)}, not {field!r}: start a new run for that.")
-        entries.append((step, field, cls._coerce(field, new)))
-    return tuple(sorted(entries, key=lambda change: change[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 from typing import Any
 
 import param
@@ -24,6 +25,21 @@ def accepted(name: str, parameter: param.Parameter, value: Any) -> Any:
     except (ValueError, TypeError):
         raise ConfigError(f"`{name}` must be {_rule(parameter)}, got {value!r}.{_typical(parameter)}") from None
     return value
+
+
+def accepted_changes(value: Any, live: tuple[str, ...], accept: Callable[[str, Any], Any]) -> tuple[tuple[int, str, Any], ...]:
+    """Changes (step, field, value) of the `live` fields in the order of their steps; `accept` judges a field's value."""
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"`changes` must be a list of (step, field, value), got {value!r}.")
+    entries = []
+    for entry in value:
+        if not isinstance(entry, (list, tuple)) or len(entry) != 3 or not isinstance(entry[0], int) or entry[0] < 0:
+            raise ConfigError(f"A change must be (step, field, value) with a step of 0 or more, got {entry!r}.")
+        step, field, new = entry
+        if field not in live:
+            raise ConfigError(f"A running simulation can change {', '.join(live)}, not {field!r}: start a new run for that.")
+        entries.append((step, field, accept(field, new)))
+    return tuple(sorted(entries, key=lambda change: change[0]))
 
 
 def _number(name: str, parameter: param.Number, value: Any) -> Any:

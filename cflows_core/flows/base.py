@@ -36,6 +36,8 @@ class Options:
     substeps: int = 2
     n_eigs: int = 6
     rod_rank: int = 4
+    rod_coordinates: str = "balanced"
+    rod_correction: str = "none"
 
 
 @dataclass(frozen=True)

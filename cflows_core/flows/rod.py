@@ -4,7 +4,15 @@
 
 with z = w, or (w, m) with momentum; f(z) = z_{t+1} − z_t the optimizer's update and ζ the principal eigenvector of Σ times the root of
 its eigenvalue. Both ends use P̃ at the updated mean β₂ν + (1 − β₂)½(sq g₊ + sq g₋): with the smooth ν alone the edge would shift (ours).
-Σ is kept in low rank ([RF] App. G), truncated in balanced coordinates (P̃^½ w, P̃^−½ m) (ours).
+Σ is kept in low rank ([RF] App. G), truncated in balanced coordinates (P̃^½ w, P̃^−½ m) (ours), or in (w, m) itself as in [RF]:
+`rod_coordinates="raw"`.
+
+`rod_correction="backward_error"` ([RF] App. F) moves the centre by
+
+    F̃ = F − ½(1 − dt) DF[F],   F = ½(f₊ + f₋);   gradient descent: F̃ = −η ḡ − ½(1 − dt) η² H̄ ḡ
+
+so that one step's worth of Euler substeps dt (the exact flow: dt → 0) gives the difference equation z̄' − z̄ = F to second order instead of
+first. With dt = 1 there is nothing to correct. ζ is held fixed in DF; ν moves along (ours).
 """
 
 from __future__ import annotations
@@ -27,9 +35,9 @@ from cflows_core.optimizers import State
 class RodState:
     """Centre, extent and what is known at the centre and both ends.
 
-    point: the centre, with ν before the update. extent: Σ of z in balanced coordinates, (scale · w, m / scale) with `scale` [] or [p].
-    losses [3]: at the centre, at z̄ + ζ and at z̄ − ζ. gradients [3, p]: at their gradient points. ceiling: loss beyond which the flow
-    has diverged.
+    point: the centre, with ν before the update. extent: Σ of z in the coordinates (scale · w, m / scale) with `scale` [] or [p]; 1
+    where they are raw. losses [3]: at the centre, at z̄ + ζ and at z̄ − ζ. gradients [3, p]: at their gradient points. ceiling: loss beyond
+    which the flow has diverged.
     """
 
     point: State
@@ -88,16 +96,46 @@ class Rod(Flow[RodState]):
         _, dm = _parts(extent, scale, point)
         plus = optimizer.displacement(None if dm is None or point.m is None else point.m + dm, gradients[0], P)
         minus = optimizer.displacement(None if dm is None or point.m is None else point.m - dm, gradients[1], P)
+        motion = (plus[0] + minus[0]) / 2, None if plus[1] is None or minus[1] is None else (plus[1] + minus[1]) / 2
+        if self.options.rod_correction == "backward_error" and dt < 1:
+            motion = self._corrected(motion, point, ends, self._ends(point, extent, scale), gradients, dt)
         new_scale = self._scale(ends)
         columns = math.sqrt(dt / 4) * torch.stack([_joined(*plus, new_scale), _joined(*minus, new_scale)], dim=1)
         ratio = None if scale.ndim == 0 and bool(scale == new_scale) else new_scale / scale
         change = None if ratio is None else _joined(torch.ones_like(point.w), None if dm is None else torch.ones_like(dm), ratio)
         # Decay and growth are one Euler step: an exponential decay would move the edge by 10 % (math.md 6).
         extent = extent.update(1 - 2 * dt, columns, change)
-        w = point.w + dt * (plus[0] + minus[0]) / 2
-        m = None if point.m is None or plus[1] is None or minus[1] is None else point.m + dt * (plus[1] + minus[1]) / 2
+        w = point.w + dt * motion[0]
+        m = None if point.m is None or motion[1] is None else point.m + dt * motion[1]
         nu = None if point.nu is None or ends.nu is None else torch.lerp(point.nu, ends.nu, dt)
         return State(w, point.tau + dt, m, nu), extent, new_scale
+
+    def _corrected(
+        self, motion: tuple[Tensor, Tensor | None], point: State, ends: State, at: Tensor, gradients: Tensor, dt: float
+    ) -> tuple[Tensor, Tensor | None]:
+        """F − h DF[F] with h = ½(1 − dt), for the centre's `motion` F; `ends`: the centre with their ν, `at` [2, p]: their gradient points.
+
+        With d = c_m m + c_g ḡ, so that F = (−P̃⁻¹d, (1 − β₁)(ḡ − m)), and ẋ the motion of the gradient points:
+
+            ḡ' = ½(H₊ + H₋)ẋ     d' = c_m F_m + c_g ḡ'     ν₊' = β₂(1 − β₂)(½(sq g₊ + sq g₋) − ν) + (1 − β₂)(g₊⊙H₊ẋ + g₋⊙H₋ẋ)
+            F̃_w = −P̃(ν₊, τ − h)⁻¹ (d − h(d' + ∂P̃/∂ν ν₊' F_w))     F̃_m = F_m − h(1 − β₁)(ḡ' − F_m)
+
+        ζ is held fixed, as in [RF]. ν is not (ours): once it has settled it changes as fast as g does, and holding P̃ fixed is worse than no
+        correction. Time in P̃ is set back by h rather than differentiated: a schedule may jump. Costs a Hessian-vector product an end.
+        """
+        optimizer, h = self.optimizer, 0.5 * (1 - dt)
+        dw, dm = motion
+        along = optimizer.gradient_point(State(dw, point.tau, dm))[:, None]  # linear in (w, m)
+        rates = torch.stack([self.objective.hvp(x, along, g)[:, 0] for x, g in zip(at, gradients, strict=True)])
+        P = optimizer.preconditioner(replace(ends, tau=ends.tau - h))
+        m = None if point.m is None or dm is None else point.m - h * dm
+        moved_w, moved_m = optimizer.displacement(m, (gradients - h * rates).mean(0), P)
+        slope = optimizer.preconditioner_slope(ends)
+        if slope is not None and ends.nu is not None and point.nu is not None:
+            change = 2 * (gradients * rates).mean(0)
+            nu_rate = torch.lerp(change if point.nu.ndim else change.sum(), ends.nu - point.nu, optimizer.beta2)
+            moved_w = moved_w + h * slope * nu_rate * dw / P
+        return moved_w, moved_m
 
     def _updated(self, point: State, gradients: Tensor) -> State:
         """The centre with the ν that both ends' steps use."""
@@ -107,9 +145,10 @@ class Rod(Flow[RodState]):
         return replace(point, nu=torch.lerp(square if point.nu.ndim else square.sum(), point.nu, self.optimizer.beta2))
 
     def _scale(self, ends: State) -> Tensor:
-        """P̃^½: what makes positions and momenta comparable; coordinates that nothing moves keep theirs."""
-        if ends.m is None and ends.nu is None:
-            return ends.w.new_ones(())  # all alike already
+        """P̃^½: what makes positions and momenta comparable; coordinates that nothing moves keep theirs. 1 in raw coordinates."""
+        alike = ends.m is None and ends.nu is None
+        if alike or self.options.rod_coordinates == "raw":
+            return ends.w.new_ones(())
         P = self.optimizer.preconditioner(ends)
         return torch.where(P > 0, P, torch.ones_like(P)).sqrt()
 
@@ -152,7 +191,7 @@ class Rod(Flow[RodState]):
 
 
 def _joined(w: Tensor, m: Tensor | None, scale: Tensor) -> Tensor:
-    """z in balanced coordinates: (scale · w, m / scale), or scale · w."""
+    """z in the extent's coordinates: (scale · w, m / scale), or scale · w."""
     return scale * w if m is None else torch.cat([scale * w, m / scale])
 
 

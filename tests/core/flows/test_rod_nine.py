@@ -31,10 +31,10 @@ def setting(name: str, *, corrects: bool = False) -> tuple[Method, Valleys, Poin
     return method, problem(method, nu), Point(np.array([0.02, 0.01, 0.0, 0.05, 0.0]), np.array([0.0, 0.01, -0.02, 0.0, 0.02]), nu, 20.5)
 
 
-def rod(method: Method, f, point: Point, zeta: np.ndarray, m_zeta: np.ndarray, substeps: int) -> tuple[Rod, RodState]:
+def rod(method: Method, f, point: Point, zeta: np.ndarray, m_zeta: np.ndarray, substeps: int, **chosen: str) -> tuple[Rod, RodState]:
     optimizer = Optimizer(method.name, lr=method.lr, beta2=method.beta2, bias_correction=method.corrects)
     moving = method.has_momentum
-    options = Options(substeps=substeps, rod_rank=2 * P_COUNT if moving else P_COUNT, n_eigs=2)
+    options = Options(substeps=substeps, rod_rank=2 * P_COUNT if moving else P_COUNT, n_eigs=2, **chosen)
     flow = Rod(Objective.from_function(f, P_COUNT), optimizer, options)
     m = torch.tensor(point.m) if moving else None
     state = State(torch.tensor(point.w), point.tau, m, None if point.nu is None else torch.tensor(point.nu))
@@ -58,8 +58,25 @@ def test_full_rank_against_dense(name: str, corrects: bool) -> None:
     The oracle takes ζ in coordinates balanced by the P̃ of the substep before, as the flow does; with the identity kind without momentum
     there is nothing to balance.
     """
+    agree(name, corrects, "balanced", "none")
+
+
+@pytest.mark.parametrize(("name", "corrects"), [(name, False) for name in NINE] + [("adam", True), ("scalar_nadam", True)])
+@pytest.mark.parametrize("coordinates", ["balanced", "raw"])
+def test_corrected_against_dense(name: str, corrects: bool, coordinates: str) -> None:
+    """The same with the backward-error correction, which the oracle takes by differences; in raw coordinates with ζ that of Σ itself."""
+    agree(name, corrects, coordinates, "backward_error")
+
+
+@pytest.mark.parametrize("name", NINE)
+def test_raw_against_dense(name: str) -> None:
+    agree(name, False, "raw", "none")
+
+
+def agree(name: str, corrects: bool, coordinates: str, correction: str) -> None:
     method, f, point = setting(name, corrects=corrects)
-    flow, state = rod(method, f, point, ZETA, M_ZETA, substeps=3)
+    flow, state = rod(method, f, point, ZETA, M_ZETA, substeps=3, rod_coordinates=coordinates, rod_correction=correction)
+    corrected = correction != "none"
     size = 2 * P_COUNT if method.has_momentum else P_COUNT
     column = np.concatenate([ZETA, M_ZETA])[:size]
     sigma, metric = np.outer(column, column), np.ones(())
@@ -67,7 +84,8 @@ def test_full_rank_against_dense(name: str, corrects: bool) -> None:
         state = flow.step(state)
         assert not state.stopped
         for _ in range(3):
-            point, sigma, metric = method.rod_step(f, point, sigma, 1 / 3, metric)
+            point, sigma, used = method.rod_step(f, point, sigma, 1 / 3, metric, corrected)
+            metric = used if coordinates == "balanced" else None
         np.testing.assert_allclose(state.point.w.numpy(), point.w, rtol=1e-9, atol=1e-11)
         if method.has_momentum:
             np.testing.assert_allclose(state.point.m.numpy(), point.m, rtol=1e-9, atol=1e-10)
