@@ -40,8 +40,8 @@ def schedule_from(text: str) -> Schedule:
     if not least <= len(given) <= len(defaults) or not all(map(math.isfinite, given)):
         raise ConfigError(f"`schedule` must be written like {_example(name)}, got {text!r}.")
     values = [*given, *(default for default in defaults[len(given) :] if default is not None)]
-    if values and values[0] < 1:
-        raise ConfigError(f"`schedule` counts in whole steps, at least 1, got {values[0]:g} in {text!r}.")
+    if values and (values[0] < 1 or not values[0].is_integer()):
+        raise ConfigError(f"`schedule` counts in whole steps, at least 1, got {values[0]:.12g} in {text!r}.")
     if len(values) > 1 and not 0 <= values[1] <= 1:
         raise ConfigError(f"`schedule` lowers the learning rate by a factor from 0 to 1, got {values[1]:g} in {text!r}.")
     schedule = make(*values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,84 @@ def test_torch_rmsprop() -> None:
         return optimizer
 
     assert_paths(Optimizer("rmsprop", lr=0.03, beta2=0.95, eps=1e-3), torch_path(make, 20))
+
+
+def torch_nadam(
+    beta1: float, decay: float, *, step: float = 0.0, product: float = 1.0, nu: np.ndarray | None = None, steps: int = 50
+) -> list[np.ndarray]:
+    """torch's NAdam from a given state, its counters in float64 (torch keeps μ's product in float32 by default)."""
+
+    def make(parameters):
+        optimizer = torch.optim.NAdam(parameters, lr=0.03, betas=(beta1, 0.97), eps=1e-2, momentum_decay=decay)
+        optimizer.state[parameters[0]] = {
+            "step": torch.tensor(step, dtype=torch.float64), "mu_product": torch.tensor(product, dtype=torch.float64),
+            "exp_avg": torch.zeros(4, dtype=torch.float64), "exp_avg_sq": torch.tensor(np.zeros(4) if nu is None else nu),
+        }  # fmt: skip
+        return optimizer
+
+    return torch_path(make, steps)
+
+
+EXHAUSTED = 1e6  # a `momentum_decay` that brings 0.96^(t·decay) to 0, and so torch's μ_t to β₁, from the first step on
+
+
+def nadam(beta1: float, **fields) -> Optimizer:
+    return Optimizer("nadam", lr=0.03, beta1=beta1, beta2=0.97, eps=1e-2, **fields)
+
+
+@pytest.mark.parametrize("beta1", [0.5, 0.9])
+def test_torch_nadam_late_in_training_is_ours_without_bias_correction(beta1: float) -> None:
+    """torch's step is P⁻¹[(1 − μ_t) g_t/(1 − Π_t) + μ_{t+1} m_{t+1}/(1 − Π_{t+1})], Π_t = μ_1 ⋯ μ_t, μ_t = β₁(1 − ½·0.96^{t·decay}).
+
+    With μ = β₁ and Π = 0 that is β₁m_{t+1} + (1 − β₁)g_t = β₁²m_t + (1 − β₁²)g_t, Dozat's form (math.md 2). torch's default decay gets
+    there late: 0.96^{0.004t} < 1e-16 from t = 226,000 on.
+    """
+    nu = gradient(bowl, W0) ** 2
+    assert_paths(nadam(beta1, bias_correction=False), torch_nadam(beta1, 0.004, step=1e6, product=0.0, nu=nu))
+
+
+@pytest.mark.parametrize("beta1", [0.5, 0.9])
+def test_torch_nadam_with_corrected_squares_is_ours_at_a_scheduled_rate(beta1: float) -> None:
+    """Only ν corrected there (μ = β₁, Π = 0, t from 1): ours with bias correction, whose ψ₁ = 1 − β₁^{τ+2} a schedule takes out."""
+    ours = nadam(beta1, bias_correction=True, schedule=lambda tau: 1 - beta1 ** (tau + 2))
+    assert_paths(ours, torch_nadam(beta1, EXHAUSTED, product=0.0))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.004, EXHAUSTED])
+def test_torch_nadam_without_momentum_is_ours(decay: float) -> None:
+    """β₁ = 0 makes every μ 0: the one β₁ at which `momentum_decay=0` agrees, with bias correction on as it stands."""
+    assert_paths(nadam(0.0, bias_correction=True), torch_nadam(0.0, decay))
+    nu = gradient(bowl, W0) ** 2
+    assert_paths(nadam(0.0, bias_correction=False), torch_nadam(0.0, decay, step=1e6, nu=nu))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.004, EXHAUSTED])
+@pytest.mark.parametrize("beta1", [0.5, 0.9])
+def test_torch_nadam_is_a_combination_of_our_nadam_and_rmsprop(beta1: float, decay: float) -> None:
+    """With any μ_t, from a fresh start: torch's step is a·(our NAdam's) + b·(our RMSProp's) of one state, where
+
+        a = (μ_{t+1}/β₁) / (1 − Π_{t+1})     b = (1 − μ_t)/(1 − Π_t) − a(1 − β₁)
+
+    `momentum_decay=0` does not make μ = β₁ but β₁/2 while m still averages by β₁, so that c_m = β₁²/2, c_g = 1 − β₁²/2 at Π = 0
+    (a = b = ½): no β₁ of ours is that. And with μ = β₁ torch divides g by 1 − β₁^t where m is divided by 1 − β₁^{t+1}, ours both by the
+    latter (unbiased on constant gradients, math.md 2), so that b = (1 − β₁)(1/(1 − β₁^t) − 1/(1 − β₁^{t+1})), gone like β₁^t.
+    """
+    ours = nadam(beta1, bias_correction=True, schedule=lambda tau: 1 - beta1 ** (tau + 2))
+    plain = Optimizer("rmsprop", lr=0.03, beta2=0.97, eps=1e-2, bias_correction=True)
+    mu = [beta1 * (1 - 0.5 * 0.96 ** (t * decay)) for t in range(53)]
+    product, begin = 1.0, torch.tensor(W0)
+    state = ours.start(begin, torch.tensor(gradient(bowl, W0)))
+    for t, w in enumerate(torch_nadam(beta1, decay), start=1):
+        np.testing.assert_allclose(state.w.numpy(), w, rtol=1e-11)
+        product *= mu[t]
+        a = mu[t + 1] / beta1 / (1 - product * mu[t + 1])
+        b = (1 - mu[t]) / (1 - product) - a * (1 - beta1)
+        if decay == EXHAUSTED:
+            assert b == pytest.approx((1 - beta1) * (1 / (1 - beta1**t) - 1 / (1 - beta1 ** (t + 1))), rel=1e-9, abs=1e-15)
+        g = torch.tensor(gradient(bowl, state.w.numpy()))
+        dozat = ours.step(state, g)
+        moved = a * (dozat.w - state.w) + b * (plain.step(replace(state, m=None), g).w - state.w)
+        state = replace(dozat, w=state.w + moved)
 
 
 @pytest.mark.parametrize("beta1", [0.0, 0.5, 0.9])

@@ -67,6 +67,27 @@ def test_nonsense_is_one_sentence(text: str) -> None:
         assert repr(text) in message
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("warmup(2.5)", "2.5"), ("cosine(10.5, 0.1)", "10.5"), ("cosine(1e-3)", "0.001"), ("step(99.999, 0.5)", "99.999"),
+        ("warmup(50.0000001)", "50.0000001"), ("step(0.5)", "0.5"), ("warmup(-5)", "-5"), ("warmup(0)", "0"),
+    ],
+)  # fmt: skip
+def test_steps_are_counted_in_whole_numbers(text: str, value: str) -> None:
+    """The same sentence for too few steps and for broken ones, with the number that was given."""
+    with pytest.raises(ConfigError) as error:
+        schedule_from(text)
+    assert str(error.value) == f"`schedule` counts in whole steps, at least 1, got {value} in {text!r}."
+
+
+@pytest.mark.parametrize(("text", "n"), [("warmup(50.0)", 50), ("cosine(3e2, 0.1)", 300), ("step(+1.0, 0.5)", 1)])
+def test_whole_numbers_may_be_written_with_a_point(text: str, n: int) -> None:
+    name = text.partition("(")[0]
+    whole = schedule_from({"warmup": f"warmup({n})", "cosine": f"cosine({n}, 0.1)", "step": f"step({n}, 0.5)"}[name])
+    assert [schedule_from(text)(tau / 2) for tau in range(3 * n)] == [whole(tau / 2) for tau in range(3 * n)]
+
+
 def test_the_learning_rate_follows() -> None:
     optimizer = Optimizer("gd", lr=0.4, schedule="step(10, 0.5)")
     assert [optimizer.lr_at(tau) for tau in (0, 9.5, 10, 25)] == [0.4, 0.4, 0.2, 0.1]
