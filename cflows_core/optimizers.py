@@ -197,16 +197,16 @@ class Optimizer:
         updated = self.updated(state, gradient)
         return self._moved(state, gradient, 1.0, replace(updated, tau=state.tau), state.tau + 1)
 
-    def flow(self, state: State, gradient: Tensor, dt: float, square: Tensor | None = None) -> State:
-        """One Euler substep of the stable flow (math.md 3); `square`: in place of sq(g) what ν follows.
+    def flow(self, state: State, gradient: Tensor, dt: float, oscillations: Tensor | None = None) -> State:
+        """One Euler substep of the stable flow (math.md 3); `oscillations`: what ν follows beyond sq(g), of its shape.
 
         P̃ is that at the end of the substep, and ν relaxes by 1 − exp(−κ₂ dt), so that it never overshoots.
         """
         nu, tau = state.nu, state.tau + dt
         if nu is not None:
-            target = self.square(gradient) if square is None else square
+            target = self.square(gradient)
             assert target is not None
-            nu = torch.lerp(nu, target, self.relaxation(dt))
+            nu = torch.lerp(nu, target if oscillations is None else target + oscillations, self.relaxation(dt))
         return self._moved(state, gradient, dt, State(state.w, tau, state.m, nu), tau)
 
     def relaxation(self, dt: float) -> float:

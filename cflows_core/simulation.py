@@ -29,7 +29,8 @@ from cflows_core.problems.build import Problem, build_problem
 from cflows_core.problems.objective import Objective
 from cflows_core.valley import Valley
 
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
+LOOSE = 5e-3  # a residual of the complementarity problem that a reader should know of
 
 
 class Simulation:
@@ -64,6 +65,7 @@ class Simulation:
         self._events: list[Event] = []
         self._statuses: dict[str, str] = {}
         self._ranks: int | None = None
+        self._loose = False
         self.valley: Valley | None = None
         self._at_edge = False
         self._flows = self._make_flows(self._value_at(0))
@@ -195,7 +197,7 @@ class Simulation:
 
     def _make_flows(self, config: RunConfig) -> dict[str, Flow]:
         optimizer = Optimizer.of(config)
-        options = Options(config.substeps, config.n_eigs, config.rod_rank)
+        options = Options(config.substeps, config.n_eigs, config.rod_rank, config.rod_coordinates, config.rod_correction)
         return {name: FLOWS[name](self.objective, optimizer, options) for name in config.flows}
 
     def flow(self, name: str) -> Flow:
@@ -230,6 +232,11 @@ class Simulation:
             if int(rank) == self.config.n_eigs < self.objective.n_params:
                 message = f"All {int(rank)} tracked eigenvalues are at the edge, so more would go unseen: start with more `n_eigs`."
                 self._events.append(Event(self.step, "central", "note", message))
+        loose = flows.get("central", {}).get("sdcp_residual", 0.0) > LOOSE
+        if loose and not self._loose:
+            message = "ν changes faster than the central flow can follow: its eigenvalues and Σ are off by a per cent or more from here on."
+            self._events.append(Event(self.step, "central", "note", f"{message} More `substeps` or `n_eigs` may help."))
+        self._loose = loose or self._loose
 
     # Forking and keeping
 
@@ -253,6 +260,7 @@ class Simulation:
             "spent": dict(self._spent),
             "statuses": dict(self._statuses),
             "rank": self._ranks,
+            "loose": self._loose,
             "at_edge": self._at_edge,
             "valley": to_plain(self.valley),
             "states": {name: to_plain(state) for name, state in self.states.items()},
@@ -280,7 +288,7 @@ class Simulation:
         simulation.wall_time, simulation._spent = checkpoint["wall_time"], dict(checkpoint["spent"])
         simulation._statuses, simulation._ranks, simulation._events = dict(checkpoint["statuses"]), checkpoint["rank"], []
         simulation.valley = from_plain(Valley, checkpoint["valley"]) if checkpoint["valley"] is not None else None
-        simulation._at_edge = checkpoint["at_edge"]
+        simulation._at_edge, simulation._loose = checkpoint["at_edge"], checkpoint["loose"]
         simulation._flows = simulation._make_flows(simulation._value_at(simulation.step))
         simulation.states = states
         return simulation

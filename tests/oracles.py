@@ -154,19 +154,29 @@ class Method:
         """κ₂ dt, but never an overshoot."""
         return 1 - np.exp(-dt * (1 - self.beta2) / self.beta2) if self.beta2 > 0 else 1.0
 
-    def stable_step(self, f, s: Point, dt: float) -> Point:
+    def stable_step(self, f, s: Point, dt: float, held: Array | float = 0.0) -> Point:
         g = gradient(f, self.x(s))
-        nu = None if s.nu is None else s.nu + self.share(dt) * (self.sq(g) - s.nu)
+        nu = None if s.nu is None else s.nu + self.share(dt) * (self.sq(g) + held - s.nu)
         m = s.m + dt * (1 - self.b1) * (g - s.m) if self.has_momentum else s.m
         return Point(s.w - dt * self.direction(s.m, g) / self.P(nu, s.tau + dt), m, nu, s.tau + dt)
 
     # The central flow (math.md 4)
 
-    def central_step(self, f, s: Point, dt: float) -> tuple[Point, Array]:
-        """One predict-and-project substep: the new state, and Σ [p, p] of the gradient point in full."""
-        predicted = self.stable_step(f, s, dt)
-        sigma = self._covariance(f, predicted, dt, None)
-        return self._pushed(f, predicted, predicted, sigma, dt), sigma
+    def central_step(self, f, s: Point, dt: float, held: Array | float = 0.0) -> tuple[Point, Array, Array]:
+        """One predict-and-project substep: the new state, Σ [p, p] of the gradient point in full, and what it adds to sq(g).
+
+        held: what the substep before gave as the last, with which ν is predicted; the constraint is taken without it, to first order.
+        """
+        predicted = self.stable_step(f, s, dt, held)
+        drift = None
+        if predicted.nu is not None:
+            drift = -np.eye(len(s.w)) * self.c * self.share(dt) * self.P_rate(predicted.nu, predicted.tau) * held
+        sigma = self._covariance(f, predicted, dt, drift)
+        H = hessian(f, self.x(predicted))
+        added = np.diag(H @ sigma @ H)
+        added = added.sum() if predicted.nu is not None and predicted.nu.ndim == 0 else added
+        after = self._pushed(f, predicted, predicted, sigma, dt)
+        return after if after.nu is None else after._replace(nu=after.nu - self.share(dt) * held), sigma, added
 
     def linearised_step(self, f, s: Point, dt: float) -> tuple[Point, Array]:
         """[CF]'s own substep: H and P̃ linearised from s along the stable velocities (math.md 4)."""
@@ -187,7 +197,8 @@ class Method:
         P = np.broadcast_to(self.P(s.nu, s.tau), (p,))
         H, dH = hessian(f, x), hessian_gradient(f, x)
         values, vectors = scipy.linalg.eigh(H, np.diag(P))
-        critical = values > 0.975 * self.c
+        nearest = values if drift is None else values - np.diag(vectors.T @ drift @ vectors)
+        critical = nearest > 0.975 * self.c
         U, values = vectors[:, critical], values[critical]
         k = len(values)
         if k == 0:
@@ -226,10 +237,13 @@ class Method:
 
     # The rod flow (math.md 6)
 
-    def rod_step(self, f, s: Point, sigma: Array, dt: float, metric: Array | None = None) -> tuple[Point, Array, Array]:
+    def rod_step(
+        self, f, s: Point, sigma: Array, dt: float, metric: Array | None = None, corrected: bool = False
+    ) -> tuple[Point, Array, Array]:
         """One Euler substep: centre, dense Σ of the phase point [p, p] or [2p, 2p], and P̃ of both ends' steps.
 
-        metric: the P̃ in whose balanced coordinates ζ is taken: that of the substep before.
+        metric: the P̃ in whose balanced coordinates ζ is taken: that of the substep before; None: ζ is that of Σ itself.
+        corrected: the centre moves by F − ½(1 − dt) DF[F], by differences of F with ζ fixed; P̃'s explicit time is set back instead.
         """
         p = len(s.w)
         balance = np.ones(len(sigma))
@@ -238,19 +252,36 @@ class Method:
             balance = np.concatenate([root, 1 / root])[: len(sigma)]
         values, vectors = np.linalg.eigh(balance[:, None] * sigma * balance)
         zeta = vectors[:, -1] * np.sqrt(max(values[-1], 0.0)) / balance
+        moves, nu_rate, after = self._rod_moves(f, s, zeta)
+        P = self.P(after, s.tau)
+        growth = 0.25 * sum(np.outer(move, move) for move in moves)
+        drift = 0.5 * (moves[0] + moves[1])
+        if corrected:
+
+            def along(e: float) -> Array:
+                w, m = s.w + e * drift[:p], s.m + e * drift[p:] if self.has_momentum else s.m
+                return np.mean(self._rod_moves(f, Point(w, m, None if s.nu is None else s.nu + e * nu_rate, s.tau), zeta)[0], axis=0)
+
+            e, lag = 1e-3, 0.5 * (1 - dt)
+            drift = drift - lag * (8 * (along(e) - along(-e)) - (along(2 * e) - along(-2 * e))) / (12 * e)
+            drift[:p] *= P / self.P(after, s.tau - lag)
+        nu = None if s.nu is None else s.nu + dt * nu_rate
+        m = s.m + dt * drift[p:] if self.has_momentum else s.m
+        return Point(s.w + dt * drift[:p], m, nu, s.tau + dt), sigma + dt * (growth - 2 * sigma), P
+
+    def _rod_moves(self, f, s: Point, zeta: Array) -> tuple[list[Array], Array | None, Array | None]:
+        """f₊ and f₋ [p] or [2p], dν/dt, and the ν of both ends' P̃."""
+        p = len(s.w)
         ends = [Point(s.w + e * zeta[:p], s.m + e * zeta[p:] if self.has_momentum else s.m, s.nu, s.tau) for e in (1, -1)]
         g = [gradient(f, self.x(end)) for end in ends]
-        square = None if s.nu is None else 0.5 * (self.sq(g[0]) + self.sq(g[1]))
-        P = self.P(None if s.nu is None else self.beta2 * s.nu + (1 - self.beta2) * square, s.tau)
+        nu_rate = None if s.nu is None else (1 - self.beta2) * (0.5 * (self.sq(g[0]) + self.sq(g[1])) - s.nu)
+        after = None if s.nu is None else s.nu + nu_rate
+        P = self.P(after, s.tau)
         moves = []
         for end, slope in zip(ends, g, strict=True):
             by = [-self.direction(end.m, slope) / P]
             moves.append(np.concatenate(by + ([(1 - self.b1) * (slope - end.m)] if self.has_momentum else [])))
-        growth = 0.25 * sum(np.outer(move, move) for move in moves)
-        drift = 0.5 * (moves[0] + moves[1])
-        nu = None if s.nu is None else s.nu + dt * (1 - self.beta2) * (square - s.nu)
-        m = s.m + dt * drift[p:] if self.has_momentum else s.m
-        return Point(s.w + dt * drift[:p], m, nu, s.tau + dt), sigma + dt * (growth - 2 * sigma), P
+        return moves, nu_rate, after
 
 
 NINE = ("gd", "heavy_ball", "nesterov", "scalar_rmsprop", "scalar_adam", "scalar_nadam", "rmsprop", "adam", "nadam")
@@ -258,7 +289,7 @@ NINE = ("gd", "heavy_ball", "nesterov", "scalar_rmsprop", "scalar_adam", "scalar
 
 def central_step(f, w: Array, lr: float, dt: float) -> tuple[Array, Array]:
     """One predict-and-project substep of gradient descent's central flow: the new w, and Σ [p, p] in full."""
-    after, sigma = Method("gd", lr).central_step(f, Point(w, np.zeros_like(w)), dt)
+    after, sigma, _ = Method("gd", lr).central_step(f, Point(w, np.zeros_like(w)), dt)
     return after.w, sigma
 
 

@@ -6,9 +6,11 @@
 For gradient descent, Scalar RMSProp and RMSProp this is [CF]'s; for the six methods with momentum it is ours. H, ∇L and Σ are those of the
 gradient point.
 
-One substep: *predict* by the stable flow alone; take there the eigenpairs `U, λ` of P̃⁻¹H that are at the edge; with `Σ = U X Uᵀ` and
-`α = diag(c − λ)` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0` (`sensitivity.py`); *project*: add to w, m and ν what Σ adds to their velocities.
-It equals [CF]'s linearised step to O(dt²) and corrects its own drift, because α is measured anew (math.md 4).
+One substep: *predict* by the stable flow, with ν driven by the Σ₋ of the substep before; take there the eigenpairs `U, λ` of P̃⁻¹H that are
+at the edge; with `Σ = U X Uᵀ`, `r = 1 − exp(−κ₂dt)` and `α = diag(c − λ) − c r Uᵀ diag(∂P̃/∂ν diag(HΣ₋H)) U` solve `0 ⪯ X ⊥ α + β[X] ⪰ 0`
+(`sensitivity.py`); *project*: add to w, m and ν what Σ adds to their velocities, to ν the difference Σ − Σ₋. It equals [CF]'s linearised
+step to O(dt²) and corrects its own drift, because α is measured anew (math.md 4). Σ₋ (ours) is there for small β₂, where ν is mostly made
+of oscillations: from a ν predicted without them, the tangent of √ν in β would lead back to a wrong place.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ NEAR = 0.9  # below it no mode can reach the edge within a step, and one eigenso
 # the next one starts at the edge, and only then is X free of the way down, which it would scale by 1/dt.
 ABOVE, CAP, SETTLED = 1.02, 0.05, 1.001
 REFRESH = 20  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
+# Where P̃ bends away from its tangent by more than this share of itself (ν mostly of oscillations, and these changing), the substep is done
+# again, with ν predicted by the new Σ: Newton's method, at most so often.
+BENT, CORRECTIONS = 1e-4, 5
+# A ν that forgets more than this share of itself in a substep lets many modes rise between Σ₋ and Σ: so many times as many take part.
+FORGETFUL, CROWD = 0.1, 2
 NEGLIGIBLE = 1e-9  # eigenvalues of X below this share of the largest are the solver's round-off
 
 
@@ -45,7 +52,8 @@ class CentralState:
     values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its
     eigenvalues X, descending
     (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]: H v_i.
-    sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old.
+    sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old. bend: error of P̃'s tangent in the last
+    projection, as a share of it.
     """
 
     point: State
@@ -60,6 +68,7 @@ class CentralState:
     sensitivity: Tensor
     frame: Tensor
     age: int = 0
+    bend: float = 0.0
     settling: bool = False
     sharpening: float = math.nan
     reduction: float = math.nan
@@ -106,38 +115,78 @@ class Central(Flow[CentralState]):
                 return replace(before, stopped=state.stopped)
             sharpening += state.sharpening / substeps
             reduction += state.reduction / substeps
-            residual = max(residual, state.residual)
+            residual = max(residual, state.residual, state.bend)
         return replace(state, sharpening=sharpening, reduction=reduction, residual=residual)
 
     def _substep(self, state: CentralState, dt: float, solve: bool) -> CentralState:
+        held = self._held(state)
+        if not solve and float(state.values[0]) < NEAR * self.optimizer.threshold:
+            point = self.optimizer.flow(state.point, state.gradient, dt)
+            loss, gradient = self.loss_and_grad(point)
+            return replace(state, point=point, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
+        after = self._corrected(state, held, dt)
+        for _ in range(CORRECTIONS):
+            if after.stopped or after.bend <= BENT:
+                break
+            held = self._held(after)
+            after = self._corrected(state, held, dt)
+        if not after.stopped and (not math.isfinite(after.loss) or after.loss > state.ceiling):
+            reason = f"The central flow stopped: its loss rose to {after.loss:.3g}, so no oscillation holds its top eigenvalue."
+            return replace(after, stopped=reason)
+        return after
+
+    def _corrected(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
+        """The state after dt: predicted, with ν driven by `held`, and projected."""
         c = self.optimizer.threshold
-        predicted = self.optimizer.flow(state.point, state.gradient, dt)
-        if not solve and float(state.values[0]) < NEAR * c:
-            loss, gradient = self.loss_and_grad(predicted)
-            return replace(state, point=predicted, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
-        at = self.measure(predicted, state.eigen)
-        loss, gradient, values = at.loss, at.gradient, at.values
+        predicted = self.optimizer.flow(state.point, state.gradient, dt, held)
+        crowd = CROWD if self.optimizer.relaxation(dt) > FORGETFUL else 1
+        at = self.measure(predicted, state.eigen, n_max=crowd * self.options.n_eigs)
         # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
         before = state.values
-        sharpening = float(values[0] - before[0]) / dt
-        state = replace(state, point=predicted, eigen=at.eigen, values=values, sharpening=sharpening, reduction=0.0, residual=0.0)
+        release = self._release(predicted, at.vectors, held, dt)
+        free = at.values + release.diagonal()  # the eigenvalues to first order, were there no oscillations any more
+        state = replace(
+            state, point=predicted, loss=at.loss, gradient=at.gradient, eigen=at.eigen, values=at.values,
+            sharpening=float(free[0] - before[0]) / dt, reduction=0.0, residual=0.0, bend=0.0,
+        )  # fmt: skip
         # By the eigenvalue before the predicted motion, which may take it above the edge by itself.
         if state.settling and float(before[0]) <= SETTLED * c:
             state = replace(state, settling=False)
-        k = int((values > EDGE * c).sum())
-        state = self._project(state, before, at.vectors[:, :k], gradient, dt) if k else self._without_covariance(state)
-        if state.stopped:
+        critical = (free > EDGE * c).nonzero()
+        if len(critical):
+            k = int(critical[-1]) + 1
+            state = self._project(state, before, at.vectors[:, :k], release[:k, :k], held, dt)
+        else:
+            state = self._without_covariance(state, held, dt)
+        if state.stopped or state.point is predicted:
             return state
-        if state.point is not predicted:
-            loss, gradient = self.loss_and_grad(state.point)
-        if not math.isfinite(loss) or loss > state.ceiling:
-            return replace(
-                state, stopped=f"The central flow stopped: its loss rose to {loss:.3g}, so no oscillation holds its top eigenvalue."
-            )
+        loss, gradient = self.loss_and_grad(state.point)
         return replace(state, loss=loss, gradient=gradient)
 
-    def _project(self, state: CentralState, before: Tensor, U: Tensor, gradient: Tensor, dt: float) -> CentralState:
-        """The point back at the edge; `gradient` is ∇L at the predicted point, `before` the eigenvalues ahead of it."""
+    def _held(self, state: CentralState) -> Tensor | None:
+        """What the oscillations so far add to the squared gradients that ν follows: diag(HΣH), its sum for the scalar kind."""
+        if state.point.nu is None or not len(state.variances):
+            return None
+        square = predictions.squared_gradients(state.curvatures, state.variances)
+        return square if state.point.nu.ndim else square.sum()
+
+    def _release(self, point: State, U: Tensor, held: Tensor | None, dt: float) -> Tensor:
+        """c r Uᵀ diag(∂P̃/∂ν held) U [k, k]: by how much P̃⁻¹H would grow, to first order, without what `held` added to ν in dt."""
+        slope = self.optimizer.preconditioner_slope(point)
+        if held is None or slope is None:
+            return U.new_zeros(U.shape[1], U.shape[1])
+        return self.optimizer.threshold * self.optimizer.relaxation(dt) * (U.T * (slope * held)) @ U
+
+    def _bend(self, predicted: State, point: State, U: Tensor) -> float:
+        """How far P̃ at the projected ν is from its tangent at the predicted one, on the critical space: max |UᵀΔU|."""
+        slope = self.optimizer.preconditioner_slope(predicted)
+        if slope is None or point.nu is None or predicted.nu is None:
+            return 0.0
+        tangent = self.optimizer.preconditioner(predicted) + slope * (point.nu - predicted.nu)
+        return float(((U.T * (self.optimizer.preconditioner(point) - tangent)) @ U).abs().max())
+
+    def _project(self, state: CentralState, before: Tensor, U: Tensor, release: Tensor, held: Tensor | None, dt: float) -> CentralState:
+        """The point back at the edge, from the predicted one; `before`: the eigenvalues ahead of it."""
         c, k, values = self.optimizer.threshold, U.shape[1], state.values
         state = self._refreshed(state, U)
         target = torch.full_like(values[:k], c)
@@ -151,7 +200,7 @@ class Central(Flow[CentralState]):
         through_nu = by_preconditioner(optimizer, predicted, U, values[:k])
         if through_nu is not None:
             beta = beta + optimizer.relaxation(dt) * through_nu
-        solution = solve_sdcp(torch.diag(target - values[:k]), beta)
+        solution = solve_sdcp(torch.diag(target - values[:k]) - release, beta)
         if not solution.ok:
             return replace(state, stopped=self._unheld(solution.status, float(values[0])))
         lift = smat(beta @ svec(solution.X))  # β[X]: by how much the projection widens cP̃ − H, in the basis U
@@ -161,19 +210,24 @@ class Central(Flow[CentralState]):
         modes = U @ rotation
         P = optimizer.preconditioner(predicted)
         curvatures = (P * U.T).T * values[:k] @ rotation  # H U = P̃ U diag(λ)
-        point = self._pushed(predicted, gradient, modes, variances, curvatures, dt) if len(variances) else predicted
+        point = self._pushed(predicted, state.gradient, modes, variances, curvatures, held, dt)
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
-        projected = torch.linalg.eigvalsh(torch.diag(values[:k]) - lift).flip(0)
+        projected = torch.linalg.eigvalsh(torch.diag(values[:k]) + release - lift).flip(0)
         if state.settling:
             modes, curvatures, variances = modes[:, :0], curvatures[:, :0], variances[:0]
         return replace(
             state, point=point, values=torch.cat([projected, values[k:]]), modes=modes, variances=variances, curvatures=curvatures,
             reduction=-float(lift[0, 0]) / dt, residual=max(solution.residuals.values(), default=0.0),
+            bend=self._bend(predicted, point, U),
         )  # fmt: skip
 
-    def _pushed(self, point: State, gradient: Tensor, modes: Tensor, variances: Tensor, curvatures: Tensor, dt: float) -> State:
-        """The state after what Σ adds in dt: s + dt·A[X] (math.md 4)."""
+    def _pushed(
+        self, point: State, gradient: Tensor, modes: Tensor, variances: Tensor, curvatures: Tensor, held: Tensor | None, dt: float
+    ) -> State:
+        """The state after what Σ adds in dt: s + dt·A[X] (math.md 4), of which ν has `held` already."""
         optimizer = self.optimizer
+        if not len(variances):
+            return self._released(point, held, dt)
         x = optimizer.gradient_point(point)
         force = 0.5 * self.objective.curvature_gradient(x, modes, variances, gradient)
         w = point.w - dt * optimizer.mixture[1] * force / optimizer.preconditioner(point)
@@ -182,7 +236,13 @@ class Central(Flow[CentralState]):
         if nu is not None:
             square = predictions.squared_gradients(curvatures, variances)
             nu = nu + optimizer.relaxation(dt) * (square if nu.ndim else square.sum())
-        return State(w, point.tau, m, nu)
+        return self._released(State(w, point.tau, m, nu), held, dt)
+
+    def _released(self, point: State, held: Tensor | None, dt: float) -> State:
+        """The point whose ν the former oscillations no longer drove."""
+        if held is None or point.nu is None:
+            return point
+        return replace(point, nu=point.nu - self.optimizer.relaxation(dt) * held)
 
     def _refreshed(self, state: CentralState, U: Tensor) -> CentralState:
         """The state with its sensitivity in the basis U: rotated while it is young, computed anew otherwise."""
@@ -196,8 +256,9 @@ class Central(Flow[CentralState]):
         third = self.objective.third(self.optimizer.gradient_point(state.point), U)
         return replace(state, sensitivity=by_weights(self.optimizer, P, third), frame=U, age=1)
 
-    def _without_covariance(self, state: CentralState) -> CentralState:
-        return replace(state, modes=state.modes[:, :0], curvatures=state.curvatures[:, :0], variances=state.variances[:0], age=0)
+    def _without_covariance(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
+        point, none = self._released(state.point, held, dt), state.modes[:, :0]
+        return replace(state, point=point, modes=none, curvatures=none, variances=state.variances[:0], age=0)
 
     def _unheld(self, status: str, value: float) -> str:
         if status == "unbounded":
