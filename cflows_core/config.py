@@ -11,6 +11,7 @@ import param
 
 from cflows_core.errors import ConfigError
 from cflows_core.fields import accepted, accepted_changes
+from cflows_core.rules import ABLATIONS, check_together
 from cflows_core.schedules import schedule_from
 
 FLOW_NAMES = ("discrete", "stable", "central", "rod")
@@ -19,6 +20,9 @@ OBSERVABLES = {
     "test": "loss and accuracy on the test examples (one forward pass a step)",
     "valley": "positions in the plane of the top eigenvector and the direction of slow motion",
     "outputs": "the network's outputs on the first test example",
+    "average": "loss at the iterates' exponential moving average (one forward pass a step)",
+    "coordinates": "ν, squared gradients and step sizes of ten weights spread over the network",
+    "stationary": "RMSProp's central flow against the stationary preconditioner (tens of gradients a step)",
 }
 
 
@@ -149,10 +153,11 @@ class RunConfig(param.Parameterized):
     # Flows
     flows = param.ListSelector(
         default=list(FLOW_NAMES),
-        objects=list(FLOW_NAMES),
+        objects=[*FLOW_NAMES, *ABLATIONS],
         constant=True,
         label="Flows",
-        doc="What runs side by side; the discrete optimizer always does.",
+        doc="What runs side by side; the discrete optimizer always does. "
+        "For comparison: " + ", ".join(f"{flow} ({' or '.join(optimizers)})" for flow, optimizers in ABLATIONS.items()) + ".",
     )
     steps = param.Integer(
         default=1000,
@@ -305,7 +310,7 @@ class RunConfig(param.Parameterized):
                 raise ConfigError(f"A run has no field `{name}`: {hint}")
         clean = {name: self._coerce(name, value) for name, value in fields.items()}
         super().__init__(**clean)
-        self._check_together()
+        check_together(self)
 
     @classmethod
     def fields(cls) -> tuple[str, ...]:
@@ -327,13 +332,6 @@ class RunConfig(param.Parameterized):
         if name == "flows" and "discrete" not in value:
             value = ["discrete", *value]
         return value
-
-    def _check_together(self) -> None:
-        if self.targets == "signed" and (self.classes != 2 or self.criterion != "mse"):
-            raise ConfigError(
-                f"`targets='signed'` needs two classes and mse, got classes={self.classes} and criterion={self.criterion!r}: "
-                "set classes=2 and criterion='mse', or targets='onehot'."
-            )
 
     def replace(self, **fields: Any) -> RunConfig:
         """A copy with some fields changed."""

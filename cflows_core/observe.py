@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from cflows_core.flows.base import padded
-from cflows_core.frames import Value
+from cflows_core.flows.comparison import Factors, compare_preconditioners
+from cflows_core.frames import COORDINATES, Value
 from cflows_core.valley import Valley
 
 if TYPE_CHECKING:
@@ -15,11 +18,30 @@ if TYPE_CHECKING:
 
 AT_EDGE = 0.98  # share of the threshold at which the valley's basis is fixed anew
 
+Frames = dict[str, dict[str, Value]]
 
-def observe(simulation: Simulation) -> tuple[dict[str, dict[str, Value]], dict[str, float]]:
+
+@dataclass(frozen=True)
+class Watch:
+    """What observing remembers from one step to the next.
+
+    valley: the plane, once it is fixed. at_edge: whether it was fixed at the edge. coordinates [≤ 10]: the weights whose own series are
+    kept. factors: the dual solutions from which the next stationary preconditioners are found.
+    """
+
+    valley: Valley | None = None
+    at_edge: bool = False
+    coordinates: Tensor | None = None
+    factors: Factors | None = None
+
+
+NESTED: dict[str, type] = {"valley": Valley, "factors": Factors}
+
+
+def observe(simulation: Simulation) -> tuple[Frames, dict[str, float], Watch]:
     """The series of every flow at the present step, and the flows' distances to the discrete centre (math.md 9)."""
-    states, config = simulation.states, simulation.config
-    flows: dict[str, dict[str, Value]] = {}
+    states, asked, watch = simulation.states, simulation.config.observe, simulation.watch
+    flows: Frames = {}
     distance: dict[str, float] = {}
     for name, state in states.items():
         flows[name] = {"gradients": simulation.spent(name)}
@@ -31,24 +53,31 @@ def observe(simulation: Simulation) -> tuple[dict[str, dict[str, Value]], dict[s
             centre = discrete.centre if simulation.starts_between(name) else discrete.midpoint
             distance[name] = float((state.point.w - centre.w).norm())
         _compare(simulation, flows)
-    if "test" in config.observe and simulation.problem.test is not None and not discrete.stopped:
-        test_loss, accuracy = simulation.problem.test.score(simulation.objective, discrete.point.w)
-        flows["discrete"] |= {"test_loss": test_loss, "test_accuracy": accuracy}
-    if "outputs" in config.observe and simulation.problem.test is not None:
+        if "average" in asked:
+            flows["discrete"]["loss_average"] = simulation.objective.loss(discrete.average)
+            flows["discrete"]["average_distance"] = float((discrete.average - discrete.centre.w).norm())
+        if "test" in asked and simulation.problem.test is not None:
+            test_loss, accuracy = simulation.problem.test.score(simulation.objective, discrete.point.w)
+            flows["discrete"] |= {"test_loss": test_loss, "test_accuracy": accuracy}
+    if "outputs" in asked and simulation.problem.test is not None:
         example = simulation.problem.test.inputs[:1]
         for name, state in states.items():
             if not state.stopped:
                 flows[name]["outputs"] = simulation.objective.outputs(state.point.w, example)[0].cpu().numpy().astype(float)
-    if "valley" in config.observe:
-        _see_valley(simulation, flows)
-    return flows, distance
+    if "coordinates" in asked:
+        watch = _see_coordinates(simulation, flows, watch)
+    if "stationary" in asked:
+        watch = _see_stationary(simulation, flows, watch)
+    if "valley" in asked:
+        watch = _see_valley(simulation, flows, watch)
+    return flows, distance, watch
 
 
 def _going(states: dict[str, Any]) -> list[tuple[str, Any]]:
     return [(name, state) for name, state in states.items() if name != "discrete" and not state.stopped]
 
 
-def _compare(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> None:
+def _compare(simulation: Simulation, flows: Frames) -> None:
     """Series that hold a flow against the discrete iterates."""
     states = simulation.states
     discrete = states["discrete"]
@@ -66,21 +95,53 @@ def _compare(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> None
             flows[name]["measured_variance"] = padded(measured, simulation.config.n_eigs)
 
 
-def _see_valley(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> None:
+def _see_coordinates(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:
+    """Ten weights spread evenly over those that had a gradient at the first step: a weight on a dead pixel never moves."""
+    if watch.coordinates is None:
+        alive = simulation.states["discrete"].gradient.nonzero()[:, 0]
+        chosen = torch.linspace(0, len(alive) - 1, min(COORDINATES, len(alive)), device=alive.device).long()
+        watch = replace(watch, coordinates=alive[chosen])
+    chosen = watch.coordinates
+    assert chosen is not None
+    for name, state in simulation.states.items():
+        if state.stopped:
+            continue
+        flow = simulation.flow(name)
+        flows[name]["grad_sq_coordinates"] = padded(flow.squared_gradients(state)[chosen], COORDINATES)
+        point = flow.adapted(state)
+        if point.nu is not None and point.nu.ndim:
+            flows[name]["nu_coordinates"] = padded(point.nu[chosen], COORDINATES)
+            flows[name]["step_size_coordinates"] = padded(1 / flow.optimizer.preconditioner(point)[chosen], COORDINATES)
+    return watch
+
+
+def _see_stationary(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:
+    """The central flow's ν against its stationary value, and how fast the loss would fall under three preconditioners."""
+    state = simulation.states.get("central")
+    if state is None or state.stopped:
+        return watch
+    found = compare_preconditioners(simulation.flow("central"), state.point, state.gradient, watch.factors)
+    flows["central"] |= found.series
+    if watch.coordinates is not None:
+        flows["central"]["nu_stationary_coordinates"] = padded(found.nu[watch.coordinates], COORDINATES)
+    return replace(watch, factors=found.factors)
+
+
+def _see_valley(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:
     """Fix the plane when the flows start and again when the optimizer reaches the edge; then place every flow in it."""
     discrete = simulation.states["discrete"]
     if len(simulation.states) > 1 and not discrete.stopped:
         at_edge = bool(len(discrete.values)) and float(discrete.values[0]) >= AT_EDGE * simulation.optimizer.threshold
-        if simulation.valley is None or (at_edge and not simulation._at_edge):
+        if watch.valley is None or (at_edge and not watch.at_edge):
             near = discrete.values > 0.5 * simulation.optimizer.threshold
             modes = discrete.modes[:, : max(1, int(near.sum()))]
             centre = discrete.centre
             _, gradient = simulation.flow("discrete").loss_and_grad(centre)
-            simulation.valley = Valley.at(centre.w, modes, simulation.optimizer.velocity(centre, gradient), simulation.step)
-            simulation._at_edge = at_edge
-    valley = simulation.valley
+            valley = Valley.at(centre.w, modes, simulation.optimizer.velocity(centre, gradient), simulation.step)
+            watch = replace(watch, valley=valley, at_edge=at_edge)
+    valley = watch.valley
     if valley is None:
-        return
+        return watch
     for name, state in simulation.states.items():
         if state.stopped:
             continue
@@ -93,3 +154,4 @@ def _see_valley(simulation: Simulation, flows: dict[str, dict[str, Value]]) -> N
             # Σ is that of the gradient points; what is drawn here are iterates.
             variances = state.variances / simulation.optimizer.swing**2
             flows[name]["valley_covariance"] = valley.covariance(state.modes, variances)
+    return watch

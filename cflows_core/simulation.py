@@ -23,11 +23,10 @@ from cflows_core.errors import ConfigError, StoreError
 from cflows_core.flows import FLOWS
 from cflows_core.flows.base import Flow, Options, Start, from_plain, to_plain
 from cflows_core.frames import Event, Frame
-from cflows_core.observe import observe
+from cflows_core.observe import NESTED, Watch, observe
 from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.build import Problem, build_problem
 from cflows_core.problems.objective import Objective
-from cflows_core.valley import Valley
 
 CHECKPOINT_VERSION = 3
 LOOSE = 5e-3  # a residual of the complementarity problem that a reader should know of
@@ -66,8 +65,7 @@ class Simulation:
         self._statuses: dict[str, str] = {}
         self._ranks: int | None = None
         self._loose = False
-        self.valley: Valley | None = None
-        self._at_edge = False
+        self.watch = Watch()
         self._flows = self._make_flows(self._value_at(0))
         begin = time.perf_counter()
         self.states: dict[str, Any] = {}
@@ -110,7 +108,7 @@ class Simulation:
             if self._emitted:
                 self._advance()
             self._emitted = True
-            flows, distance = observe(self)
+            flows, distance, self.watch = observe(self)
         except BaseException:
             # An interrupt in mid-step must not leave some flows a step ahead of others: what is saved now is to resume bit for bit.
             self.__dict__.update(whole.__dict__)
@@ -261,8 +259,7 @@ class Simulation:
             "statuses": dict(self._statuses),
             "rank": self._ranks,
             "loose": self._loose,
-            "at_edge": self._at_edge,
-            "valley": to_plain(self.valley),
+            "watch": to_plain(self.watch),
             "states": {name: to_plain(state) for name, state in self.states.items()},
         }
 
@@ -287,8 +284,7 @@ class Simulation:
         simulation.step, simulation._emitted = checkpoint["step"], checkpoint["emitted"]
         simulation.wall_time, simulation._spent = checkpoint["wall_time"], dict(checkpoint["spent"])
         simulation._statuses, simulation._ranks, simulation._events = dict(checkpoint["statuses"]), checkpoint["rank"], []
-        simulation.valley = from_plain(Valley, checkpoint["valley"]) if checkpoint["valley"] is not None else None
-        simulation._at_edge, simulation._loose = checkpoint["at_edge"], checkpoint["loose"]
+        simulation.watch, simulation._loose = from_plain(Watch, checkpoint["watch"], NESTED), checkpoint["loose"]
         simulation._flows = simulation._make_flows(simulation._value_at(simulation.step))
         simulation.states = states
         return simulation

@@ -87,6 +87,14 @@ class Flow(ABC, Generic[S]):
     def series(self, state: S) -> dict[str, Value]:
         """The flow's own series at the state (`frames.SERIES`), none of which costs a derivative."""
 
+    def squared_gradients(self, state: Any) -> Tensor:
+        """What the flow predicts of the time average of each coordinate's squared gradient, [p]; its own where it predicts nothing."""
+        return state.gradient * state.gradient
+
+    def adapted(self, state: Any) -> State:
+        """The flow's point with ν as the step's P̃ takes it: after its update."""
+        return state.point
+
     def changed(self, state: S) -> S:
         """The state after a parameter changed: caches that depend on it are dropped."""
         return state
@@ -182,13 +190,13 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(kind: type, plain: dict[str, Any]) -> Any:
-    """The dataclass that `to_plain` took apart; nested dataclasses are those of the field's default type in `NESTED`."""
+def from_plain(kind: type, plain: dict[str, Any], nested: dict[str, type] | None = None) -> Any:
+    """The dataclass that `to_plain` took apart; `nested`: which dataclass a field holds, by its name (default: `NESTED`)."""
+    nested = NESTED if nested is None else nested
     fields = {}
     for entry in dataclasses.fields(kind):
         value = plain[entry.name]
-        nested = NESTED.get(entry.name)
-        fields[entry.name] = from_plain(nested, value) if nested is not None and isinstance(value, dict) else value
+        fields[entry.name] = from_plain(nested[entry.name], value, nested) if isinstance(value, dict) else value
     return kind(**fields)
 
 

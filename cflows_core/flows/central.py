@@ -167,7 +167,7 @@ class Central(Flow[CentralState]):
         """What the oscillations so far add to the squared gradients that ν follows: diag(HΣH), its sum for the scalar kind."""
         if state.point.nu is None or not len(state.variances):
             return None
-        square = predictions.squared_gradients(state.curvatures, state.variances)
+        square = predictions.oscillation_squares(state.curvatures, state.variances)
         return square if state.point.nu.ndim else square.sum()
 
     def _release(self, point: State, U: Tensor, held: Tensor | None, dt: float) -> Tensor:
@@ -228,15 +228,22 @@ class Central(Flow[CentralState]):
         optimizer = self.optimizer
         if not len(variances):
             return self._released(point, held, dt)
-        x = optimizer.gradient_point(point)
-        force = 0.5 * self.objective.curvature_gradient(x, modes, variances, gradient)
+        force = self.force(point, modes, variances, gradient)
         w = point.w - dt * optimizer.mixture[1] * force / optimizer.preconditioner(point)
         m = None if point.m is None else point.m + dt * (1 - optimizer.beta1) * force
         nu = point.nu
         if nu is not None:
-            square = predictions.squared_gradients(curvatures, variances)
+            square = predictions.oscillation_squares(curvatures, variances)
             nu = nu + optimizer.relaxation(dt) * (square if nu.ndim else square.sum())
         return self._released(State(w, point.tau, m, nu), held, dt)
+
+    def force(self, point: State, modes: Tensor, variances: Tensor, gradient: Tensor) -> Tensor:
+        """½∇⟨H, Σ⟩ [p] at the gradient point, where ∇L is `gradient`: what lets the oscillations lower the curvature."""
+        return 0.5 * self.objective.curvature_gradient(self.optimizer.gradient_point(point), modes, variances, gradient)
+
+    def third(self, point: State, U: Tensor) -> Tensor:
+        """T_ij = ∇(u_iᵀHu_j) [m, p] at the gradient point."""
+        return self.objective.third(self.optimizer.gradient_point(point), U)
 
     def _released(self, point: State, held: Tensor | None, dt: float) -> State:
         """The point whose ν the former oscillations no longer drove."""
@@ -253,7 +260,7 @@ class Central(Flow[CentralState]):
             if float((R @ R.T - torch.eye(len(R), dtype=R.dtype, device=R.device)).abs().max()) < 0.05:
                 K = congruence(R)
                 return replace(state, sensitivity=K @ state.sensitivity @ K.T, frame=U, age=state.age + 1)
-        third = self.objective.third(self.optimizer.gradient_point(state.point), U)
+        third = self.third(state.point, U)
         return replace(state, sensitivity=by_weights(self.optimizer, P, third), frame=U, age=1)
 
     def _without_covariance(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
@@ -288,8 +295,11 @@ class Central(Flow[CentralState]):
             "covariance_eigs": padded(state.variances, n),
             "covariance_eigs_weights": padded(predictions.weight_variances(state.modes, state.variances), n),
             "predicted_loss": predictions.loss(state.loss, self.optimizer.threshold, state.variances, self.optimizer.swing),
-            "predicted_grad_norm_sq": predictions.squared_gradient(state.gradient, state.curvatures, state.variances),
+            "predicted_grad_norm_sq": float(self.squared_gradients(state).sum()),
         }
+
+    def squared_gradients(self, state: CentralState) -> Tensor:
+        return predictions.squared_gradients(state.gradient, state.curvatures, state.variances)
 
     def measured_variance(self, state: CentralState, displacements: Tensor) -> Tensor:
         """(v_iᵀ P (w_t − w(t)))² [k], averaged over the rows of `displacements` [b, p]: to be smoothed over steps."""

@@ -11,12 +11,15 @@ from torch import Tensor
 from cflows_core.flows.base import Flow, Start, padded
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState
+from cflows_core.measure import period
 from cflows_core.optimizers import State
 
 # The loss may rise so many times over its largest start value before the run counts as diverged.
 DIVERGED = 1e6
 # Below this share of the threshold the edge is left, and the next arrival fixes another reference mode.
 LEFT = 0.9
+WINDOW = 40  # steps over which the oscillation's period is taken
+AVERAGED = 0.9  # share that the exponential moving average of the iterates keeps of itself in a step
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,9 @@ class DiscreteState:
     """Three consecutive iterates: before, point (this step's) and after.
 
     gradient: ∇L at the point. values: tracked eigenvalues of P⁻¹H at the midpoint; modes: their P-orthonormal eigenvectors [p, k].
-    loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. ceiling: loss
-    beyond which the run has diverged. travelled: length of the midpoints' path since the flows started.
+    loss_midpoint: the loss there. reference: the top mode (unit length) as it was on reaching the edge; empty before. swings [≤ 40]: the
+    last oscillations along it. ceiling: loss beyond which the run has diverged. average [p]: exponential moving average of the iterates.
+    travelled: length of the midpoints' path since the flows started.
     """
 
     before: State
@@ -39,6 +43,8 @@ class DiscreteState:
     modes: Tensor
     loss_midpoint: float
     reference: Tensor
+    swings: Tensor
+    average: Tensor
     travelled: float = 0.0
     stopped: str = ""
 
@@ -85,6 +91,7 @@ class Discrete(Flow[DiscreteState]):
         state = DiscreteState(
             before=first, point=first, after=after, loss=loss, gradient=gradient, ceiling=DIVERGED * max(1.0, loss),
             eigen=self.eigen_init(w), values=empty, modes=w.new_zeros(len(w), 0), loss_midpoint=loss, reference=empty,
+            swings=empty, average=w,
         )  # fmt: skip
         return self._measured(state)
 
@@ -93,7 +100,8 @@ class Discrete(Flow[DiscreteState]):
         after = self.optimizer.step(state.after, gradient)
         midpoint = state.midpoint.w
         state = replace(state, before=state.point, point=state.after, after=after, loss=loss, gradient=gradient)
-        state = replace(state, travelled=state.travelled + float((state.midpoint.w - midpoint).norm()))
+        average = torch.lerp(state.point.w, state.average, AVERAGED)
+        state = replace(state, average=average, travelled=state.travelled + float((state.midpoint.w - midpoint).norm()))
         if not math.isfinite(loss) or loss > state.ceiling or not bool(torch.isfinite(after.w).all()):
             reason = (
                 f"The optimizer diverged: its loss rose to {loss:.3g}; lower the learning rate, now {self.optimizer.lr:g}, and start again."
@@ -103,13 +111,17 @@ class Discrete(Flow[DiscreteState]):
 
     def _measured(self, state: DiscreteState) -> DiscreteState:
         measured = self.measure(state.midpoint, state.eigen)
-        values, modes, reference = measured.values, measured.vectors, state.reference
+        values, modes, reference, swings = measured.values, measured.vectors, state.reference, state.swings
         ratio = float(values[0]) / self.optimizer.threshold
         if ratio < LEFT:
-            reference = reference[:0]
+            reference, swings = reference[:0], swings[:0]
         elif not len(reference) and ratio >= 1:
             reference = modes[:, 0] / modes[:, 0].norm()
-        return replace(state, eigen=measured.eigen, values=values, modes=modes, loss_midpoint=measured.loss, reference=reference)
+        if len(reference):
+            swings = torch.cat([swings, (reference @ state.oscillation)[None]])[-WINDOW:]
+        return replace(
+            state, eigen=measured.eigen, values=values, modes=modes, loss_midpoint=measured.loss, reference=reference, swings=swings
+        )
 
     def start(self, state: DiscreteState, between: bool) -> Start:
         """Where flows start: at the present iterate, or between it and the next (math.md 9)."""
@@ -131,7 +143,8 @@ class Discrete(Flow[DiscreteState]):
             "grad_norm_sq": float(state.gradient @ state.gradient),
             "path_length": state.travelled,
             "half_difference": float(state.half_difference.norm()),
-        } | self.adaptive_series(replace(state.point, nu=state.after.nu))
+            "period": float(period(state.swings.numpy(force=True))) if len(state.swings) == WINDOW else math.nan,
+        } | self.adaptive_series(self.adapted(state))
         if state.momentum_half_difference is not None:
             values["momentum_half_difference"] = float(state.momentum_half_difference.norm())
         if state.stopped:
@@ -142,9 +155,12 @@ class Discrete(Flow[DiscreteState]):
             "effective_eigs": padded(state.values, n),
             "hessian_eigs": padded(state.values / length, n),
             "grad_projection_sq": padded((state.gradient @ state.modes) ** 2 / length, n),
-            "displacement": float(state.reference @ state.oscillation) if state.reference.numel() else math.nan,
+            "displacement": float(state.swings[-1]) if len(state.swings) else math.nan,
         }
         return values
+
+    def adapted(self, state: DiscreteState) -> State:
+        return replace(state.point, nu=state.after.nu)
 
 
 def _middle(before: Tensor | None, now: Tensor, after: Tensor | None) -> Tensor:

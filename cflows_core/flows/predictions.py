@@ -19,13 +19,13 @@ def loss(value: float, threshold: float, variances: Tensor, swing: float = 1.0) 
     return value + 0.5 * threshold * float(variances.sum()) / swing**2
 
 
-def squared_gradient(gradient: Tensor, curvatures: Tensor, variances: Tensor) -> float:
-    """E|∇L(w_t)|² ≈ |∇L|² + tr(HΣH), with curvatures `H v_i` [p, k] (following [CF] eq. 26)."""
-    return float(gradient @ gradient) + float(squared_gradients(curvatures, variances).sum())
+def squared_gradients(gradient: Tensor, curvatures: Tensor, variances: Tensor) -> Tensor:
+    """E[∇L(w_t)²] ≈ ∇L² + diag(HΣH) [p], coordinate by coordinate, with curvatures `H v_i` [p, k] ([CF] eq. 33; its sum: eq. 26)."""
+    return gradient * gradient + oscillation_squares(curvatures, variances)
 
 
-def squared_gradients(curvatures: Tensor, variances: Tensor) -> Tensor:
-    """diag(HΣH) [p]: what the oscillations add to each coordinate's squared gradient ([CF] eq. 32, 33)."""
+def oscillation_squares(curvatures: Tensor, variances: Tensor) -> Tensor:
+    """diag(HΣH) [p]: what the oscillations add to each coordinate's squared gradient ([CF] eq. 32)."""
     return (curvatures * curvatures) @ variances
 
 

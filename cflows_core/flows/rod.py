@@ -181,13 +181,19 @@ class Rod(Flow[RodState]):
             "grad_norm_sq": float(centre @ centre),
             "effective_eigs": padded(state.values, n),
             "predicted_loss": float(state.losses[1:].mean()),
-            "predicted_grad_norm_sq": float((state.gradients[1:] ** 2).sum(1).mean()),
+            "predicted_grad_norm_sq": float(self.squared_gradients(state).sum()),
             "extent": float(state.zeta.norm()),
             "extent_eigs": padded(state.extent.eigenvalues, n),
-        } | self.adaptive_series(self._updated(state.point, state.gradients[1:]))
+        } | self.adaptive_series(self.adapted(state))
         if state.momentum_zeta is not None:
             values["momentum_extent"] = float(state.momentum_zeta.norm())
         return values
+
+    def squared_gradients(self, state: RodState) -> Tensor:
+        return (state.gradients[1:] ** 2).mean(0)
+
+    def adapted(self, state: RodState) -> State:
+        return self._updated(state.point, state.gradients[1:])
 
 
 def _joined(w: Tensor, m: Tensor | None, scale: Tensor) -> Tensor:

@@ -45,16 +45,25 @@ class Stable(Flow[StableState]):
     def step(self, state: StableState) -> StableState:
         ratio = float(state.values[0]) / self.optimizer.threshold
         if ratio > REGION:
-            reason = f"The stable flow stopped: its top eigenvalue passed {REGION:g} times the edge, where the optimizer never goes."
+            reason = f"The {self.name} flow stopped: its top eigenvalue passed {REGION:g} times the edge, where the optimizer never goes."
             return replace(state, stopped=reason)
-        substeps = max(4, math.ceil(4 * ratio))
-        point = self.optimizer.flow(state.point, state.gradient, 1 / substeps)
+        substeps = max(4, math.ceil(4 * self.stiffness(ratio)))
+        point = self.optimizer.flow(state.point, self.direction(state.point, state.gradient), 1 / substeps)
         for _ in range(substeps - 1):
-            point = self.optimizer.flow(point, self.objective.grad(self.optimizer.gradient_point(point)), 1 / substeps)
+            gradient = self.objective.grad(self.optimizer.gradient_point(point))
+            point = self.optimizer.flow(point, self.direction(point, gradient), 1 / substeps)
         after = self._measured(point, state.eigen)
         if not math.isfinite(after.loss):
-            return replace(state, stopped="The stable flow stopped: its loss is no longer a finite number.")
+            return replace(state, stopped=f"The {self.name} flow stopped: its loss is no longer a finite number.")
         return after
+
+    def direction(self, point: State, gradient: Tensor) -> Tensor:
+        """What takes the gradient's place in the motion, [p]."""
+        return gradient
+
+    def stiffness(self, ratio: float) -> float:
+        """How many times as fast as at the edge the fastest mode contracts, where its eigenvalue is `ratio` times c."""
+        return ratio
 
     def _measured(self, point: State, eigen: EigenState) -> StableState:
         measured = self.measure(point, eigen, n_max=min(SHOWN, self.options.n_eigs))

@@ -3,8 +3,7 @@
     dw/dt = −P̄(w)⁻¹ [∇L + ½∇⟨Σ, H⟩]             (37), Σ by the complementarity problem at (w, ν̄(w))
     dw/dt = −P̂(w)⁻¹ [∇L + (η²/4) ∇tr P̂(w)]      (38), its limit for large η and small β₂
 
-P̄ and P̂ are the solutions of (35) and (36), `stationary_dual.py`. Beside the flows, the measures that compare preconditioners ([CF] Fig. 20,
-21).
+P̄ and P̂ are the solutions of (35) and (36), `stationary_dual.py`.
 """
 
 from __future__ import annotations
@@ -16,80 +15,26 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.errors import ConfigError
 from cflows_core.flows import predictions
 from cflows_core.flows.base import Flow, Options, Start, padded
 from cflows_core.flows.discrete import DIVERGED
 from cflows_core.flows.sensitivity import by_preconditioner, by_weights
 from cflows_core.flows.stationary_dual import (
-    Product,
     StationaryPreconditioner,
     minimal_trace_preconditioner,
+    over,
+    stationary_nu,
     stationary_preconditioner,
 )
 from cflows_core.frames import Value
-from cflows_core.linalg.eigen import top_eigenpairs_of
-from cflows_core.linalg.operator import SymmetricOperator
 from cflows_core.linalg.sdcp import solve_sdcp
 from cflows_core.linalg.svec import smat, triangle
 from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.objective import Objective
 
-__all__ = [
-    "Stationary",
-    "StationaryLimit",
-    "StationaryPreconditioner",
-    "StationaryState",
-    "cosine",
-    "minimal_trace_preconditioner",
-    "speed",
-    "stationary_nu",
-    "stationary_preconditioner",
-    "vanilla_preconditioner",
-]
-
 NEGLIGIBLE = 1e-9  # eigenvalues of Σ below this share of the largest are the solvers' round-off
 UNSOLVED = 1e-2  # a preconditioner this far from optimal, relatively, is no longer the flow's
-
-
-def speed(P: Tensor, gradient: Tensor) -> float:
-    """|∇L|²_{P⁻¹} = Σ_i g_i²/P_i: how fast the loss falls under the gradient flow preconditioned with P ([CF] Fig. 21).
-
-    Args: P [p] or [] ≥ 0; gradient g [p]. Entries with g_i = 0 count as 0; P_i = 0 elsewhere gives inf. Raises CflowsError for other shapes
-    or a negative P.
-    """
-    if gradient.ndim != 1 or P.shape not in (gradient.shape, torch.Size([])):
-        raise CflowsError(f"`speed` needs P [p] or [] and a gradient [p], got {list(P.shape)} and {list(gradient.shape)}; flatten both.")
-    if bool((P < 0).any()):
-        raise CflowsError(f"A preconditioner must not be negative, got {float(P.min()):g}; solve for it with the Hessian of these weights.")
-    return float(gradient @ _over(gradient, P))
-
-
-def vanilla_preconditioner(product: Product, like: Tensor, *, tol: float = 1e-6, seed: int = 0) -> Tensor:
-    """S/2 []: gradient descent's preconditioner P = (S/2) I at its largest stable learning rate 2/S ([CF] Fig. 21, the baseline).
-
-    Args: product: V [p, k] -> H V; like [p]: a tensor of the weights' dtype and device. S = max(λ_max(H), 0). Raises CflowsError for a
-    tolerance out of range.
-    """
-    operator = SymmetricOperator(product, len(like), like.dtype, like.device)
-    return top_eigenpairs_of(operator, 1, tol=tol, seed=seed).values[0].clamp_min(0) / 2
-
-
-def stationary_nu(P: Tensor, lr: float) -> Tensor:
-    """ν̄ = (ηP̄)² [p], since P = √ν/η ([CF] 5.3.1; RMSProp's ε is left out)."""
-    return (lr * P) ** 2
-
-
-def cosine(nu: Tensor, stationary: Tensor) -> float:
-    """⟨ν, ν̄⟩/(|ν||ν̄|) of ν(t) and its stationary value, both [p] ([CF] Fig. 20, left); NaN where one is 0.
-
-    Raises CflowsError for different shapes.
-    """
-    if nu.shape != stationary.shape or nu.ndim != 1:
-        raise CflowsError(
-            f"`cosine` compares two tensors [p], got {list(nu.shape)} and {list(stationary.shape)}; the stationary ν is (lr P)²."
-        )
-    return float(nu @ stationary / (nu.norm() * stationary.norm()))
 
 
 @dataclass(frozen=True)
@@ -156,7 +101,7 @@ class Stationary(Flow[StationaryState]):
         direction = state.gradient
         if len(state.variances):
             direction = direction + 0.5 * self.objective.curvature_gradient(state.point.w, state.modes, state.variances, state.gradient)
-        return -_over(direction, state.P)
+        return -over(direction, state.P)
 
     def precondition(self, w: Tensor, gradient: Tensor, lr: float, start: Tensor | None) -> StationaryPreconditioner:
         """P̄(w), eq. 35."""
@@ -175,7 +120,7 @@ class Stationary(Flow[StationaryState]):
         slope, nu = self.optimizer.preconditioner_slope(point), point.nu
         assert slope is not None
         assert nu is not None
-        drift = smat(scale * (third @ -_over(gradient, at.P)))  # UᵀḢU, were there no oscillations
+        drift = smat(scale * (third @ -over(gradient, at.P)))  # UᵀḢU, were there no oscillations
         easing = slope * self.optimizer.rate * (gradient * gradient - nu)  # Ṗ, likewise
         through_nu = by_preconditioner(self.optimizer, point, U, at.values[: U.shape[1]])
         assert through_nu is not None
@@ -218,7 +163,6 @@ class Stationary(Flow[StationaryState]):
     def series(self, state: StationaryState) -> dict[str, Value]:
         n = self.options.n_eigs
         gradient, variances = state.gradient, state.variances
-        curvatures = 2 * (state.P * state.modes.T).T  # H v = 2P v at the edge
         return {
             "loss": state.loss,
             "grad_norm_sq": float(gradient @ gradient),
@@ -227,9 +171,13 @@ class Stationary(Flow[StationaryState]):
             "covariance_eigs": padded(variances, n),
             "covariance_eigs_weights": padded(predictions.weight_variances(state.modes, variances), n),
             "predicted_loss": predictions.loss(state.loss, self.optimizer.threshold, variances),
-            "predicted_grad_norm_sq": predictions.squared_gradient(gradient, curvatures, variances),
+            "predicted_grad_norm_sq": float(self.squared_gradients(state).sum()),
             "sdcp_residual": state.residual,
-        }
+        } | self.adaptive_series(state.point)
+
+    def squared_gradients(self, state: StationaryState) -> Tensor:
+        # H v = 2P v at the edge
+        return predictions.squared_gradients(state.gradient, 2 * (state.P * state.modes.T).T, state.variances)
 
 
 class StationaryLimit(Stationary):
@@ -244,11 +192,6 @@ class StationaryLimit(Stationary):
     def covariance(self, point: State, gradient: Tensor, at: StationaryPreconditioner) -> tuple[Tensor, Tensor, float] | str:
         """(η²/2) Y."""
         return self._resting(point, at)
-
-
-def _over(vector: Tensor, P: Tensor) -> Tensor:
-    """P⁻¹ v, with 0/0 = 0."""
-    return torch.where(vector == 0, torch.zeros_like(vector), vector / P)
 
 
 def _kept(modes: Tensor, variances: Tensor) -> tuple[Tensor, Tensor]:

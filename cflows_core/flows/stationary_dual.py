@@ -281,3 +281,13 @@ def _check(gradient: Tensor, lr: float, rank: int, start: Tensor | None, tol: fl
         )
     if not 0 < tol < 1:
         raise CflowsError(f"`tol` must be between 0 and 1, got {tol:g}; 1e-5 is well within what an optimizer can feel.")
+
+
+def stationary_nu(P: Tensor, lr: float) -> Tensor:
+    """ν̄ = (ηP̄)² [p], since P = √ν/η ([CF] 5.3.1; RMSProp's ε is left out)."""
+    return (lr * P) ** 2
+
+
+def over(vector: Tensor, P: Tensor) -> Tensor:
+    """P⁻¹ v, with 0/0 = 0."""
+    return torch.where(vector == 0, torch.zeros_like(vector), vector / P)

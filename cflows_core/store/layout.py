@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cflows_core import frames
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
 from cflows_core.frames import SERIES, STATUSES
@@ -14,7 +15,7 @@ from cflows_core.store.arrays import ArraySpec
 CHUNK_ROWS = 1024  # 8 KiB a file for a scalar series: small runs stay small, long ones need few files
 COORDINATES = ("step", "wall_time", "gradients")  # of the root
 REPEATED = ("step", "wall_time")  # in every group as well
-_LENGTHS = {"axis": 2, "pair": 3}
+_LENGTHS = {"axis": 2, "pair": 3, "coordinate": frames.COORDINATES}
 _PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
     "step": ("int64", {"units": "steps", "doc": "Optimizer step, those of the warm start included."}),
     "wall_time": ("float64", {"units": "seconds of computing", "doc": "Time spent computing since the run began."}),

@@ -15,18 +15,10 @@ from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.flows import predictions
 from cflows_core.flows.base import Options, Start, from_plain, to_plain
 from cflows_core.flows.central import Central
+from cflows_core.flows.comparison import cosine, speed, vanilla_preconditioner
 from cflows_core.flows.sensitivity import by_preconditioner
-from cflows_core.flows.stationary import (
-    Stationary,
-    StationaryLimit,
-    StationaryState,
-    cosine,
-    minimal_trace_preconditioner,
-    speed,
-    stationary_nu,
-    stationary_preconditioner,
-    vanilla_preconditioner,
-)
+from cflows_core.flows.stationary import Stationary, StationaryLimit, StationaryState
+from cflows_core.flows.stationary_dual import minimal_trace_preconditioner, stationary_nu, stationary_preconditioner
 from cflows_core.linalg.sdcp import solve_sdcp
 from cflows_core.optimizers import State
 
@@ -270,7 +262,7 @@ def test_covariance_holds_the_edge_space_at_the_edge() -> None:
         U = state.modes
         eye = torch.eye(13, dtype=torch.float64)
         assert state.point.nu is not None
-        square = state.gradient**2 + predictions.squared_gradients(flow.objective.hvp(state.point.w, U), state.variances)
+        square = state.gradient**2 + predictions.oscillation_squares(flow.objective.hvp(state.point.w, U), state.variances)
         nu_velocity = (1 - beta2) / beta2 * (square - state.point.nu)
         step = 1e-4 * flow.velocity(state)
         H_change = (flow.objective.hvp(state.point.w + step, eye) - flow.objective.hvp(state.point.w - step, eye)) / 2e-4

@@ -12,7 +12,7 @@ from cflows_core.frames import SERIES, Event, Frame, Value
 
 WARM_START = 5
 N_EIGS = 4
-_SIZES = {"mode": 3, "axis": 2, "pair": 3, "output": 10}  # one eigenvalue fewer than the dimension has room for
+_SIZES = {"mode": 3, "axis": 2, "pair": 3, "output": 10, "coordinate": 10}  # one eigenvalue fewer than the dimension has room for
 _FLOWS = ("discrete", "stable", "central", "rod")
 
 
