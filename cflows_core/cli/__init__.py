@@ -58,7 +58,7 @@ def _dispatch(argv: Sequence[str]) -> int:
     if given.command == "table":
         from cflows_core.cli import matrix
 
-        matrix.write(given.presets or matrix.one_each(), given.steps)
+        matrix.write(matrix.chosen(given.presets, given.of, given.steps))
         return 0
     if given.command == "app":
         return _app(given)

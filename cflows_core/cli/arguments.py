@@ -78,8 +78,9 @@ def build() -> SentenceParser:
         description="Runs named configurations and prints how far each flow is from its optimizer, and what it predicts, as Markdown.",
         allow_abbrev=False,
     )
-    table.add_argument("presets", metavar="PRESET", nargs="*", help="one or more names [default: the first of every optimizer]")
-    table.add_argument("--steps", type=_number, default=300, metavar="N", help="steps after the warm start [default 300]")
+    table.add_argument("presets", metavar="PRESET", nargs="*", help="names of presets, in place of --of")
+    table.add_argument("--of", default="mlp", metavar="SET", help="mlp: nine optimizers; momentum: long runs; cnn: nine [default mlp]")
+    table.add_argument("--steps", type=_number, default=0, metavar="N", help="steps after the warm start [default: the set's own]")
 
     app = commands.add_parser(
         "app",

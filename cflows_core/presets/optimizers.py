@@ -1,85 +1,13 @@
-"""Named experiments: each a configuration, where it comes from, and one line on what to look at."""
+"""The other eight optimizers on the digits MLP."""
 
 from __future__ import annotations
 
-import difflib
-from dataclasses import dataclass
-
 from cflows_core.config import RunConfig
-from cflows_core.errors import ConfigError
+from cflows_core.presets.preset import Preset
 
-
-@dataclass(frozen=True)
-class Preset:
-    """An experiment by name. title and group: as listed. look_at: one line on what to look at."""
-
-    name: str
-    title: str
-    group: str
-    look_at: str
-    config: RunConfig
-
-    def available(self) -> str:
-        """ "" if it can run here, else one sentence on what is missing."""
-        if self.config.dataset != "cifar10":
-            return ""
-        from cflows_core.problems.datasets import find_cifar10
-
-        found = find_cifar10() is not None
-        return "" if found else "This preset needs CIFAR-10, which was not found: set CFLOWS_DATA_DIR to the folder of its binary files."
-
-
-def _registry(*presets: Preset) -> dict[str, Preset]:
-    return {preset.name: preset for preset in presets}
-
-
-_EDGE, _BREAKS = "At the edge", "Off the edge, and where it breaks"
 _MOMENTUM, _ADAPTIVE, _BOTH = "Momentum", "Adaptive step sizes", "Adaptive step sizes with momentum"
 
-# The first is the default. Warm starts end where the optimizer oscillates, so that rods have something to follow.
-PRESETS: dict[str, Preset] = _registry(
-    Preset(
-        "digits-mlp",
-        "Digits, MLP: one mode, then two",
-        _EDGE,
-        "One eigenvalue sits at the edge from step 100 on; near step 200 a second joins and Σ has rank 2.",
-        RunConfig(lr=0.25, warm_start=100, steps=4900, n_eigs=3),
-    ),
-    Preset(
-        "digits-mlp-many",
-        "Digits, MLP: one, two and three modes",
-        _EDGE,
-        "Modes join one after another: near step 180 a second, near step 200 a third; Σ has rank 3 from then on.",
-        RunConfig(lr=0.24, seed=2, warm_start=100, steps=2900, n_eigs=4),
-    ),
-    Preset(
-        "digits-mlp-settling",
-        "Digits, MLP: flows that start above the edge",
-        _EDGE,
-        "At η = 0.3 sharpness stands above 2/η when the flows start: the central flow settles first, then two modes share the edge.",
-        RunConfig(lr=0.3, warm_start=240, steps=2760),
-    ),
-    Preset(
-        "digits-mlp-gelu",
-        "Digits, GeLU: up to the edge and off it again",
-        _EDGE,
-        "Sharpness reaches 2/η near step 200, stays for a while and leaves: Σ shrinks to nothing and all flows agree again.",
-        RunConfig(activation="gelu", lr=0.2, warm_start=220, steps=1780),
-    ),
-    Preset(
-        "digits-cnn",
-        "Digits, CNN: one mode in cycles, then two",
-        _EDGE,
-        "Sharpness swings around 2/η while the oscillation grows and collapses; the central flow glides where the optimizer circles.",
-        RunConfig(architecture="cnn", width=8, lr=0.3, warm_start=50, steps=950, n_eigs=4),
-    ),
-    Preset(
-        "cifar10-mlp",
-        "CIFAR-10, MLP, four classes",
-        _EDGE,
-        "A thousand real photographs: one mode keeps to the edge for 180 steps; near step 260 a second joins and Σ has rank 2.",
-        RunConfig(dataset="cifar10", classes=4, n_train=1000, lr=0.03, seed=1, warm_start=75, steps=925, n_eigs=4),
-    ),
+OPTIMIZERS: tuple[Preset, ...] = (
     Preset(
         "heavy-ball",
         "Heavy ball: the edge at 38/η",
@@ -192,42 +120,4 @@ PRESETS: dict[str, Preset] = _registry(
         "At the edge from step 150 on, with more modes than at the smaller step.",
         RunConfig(optimizer="nadam", lr=0.01, warm_start=150, steps=850),
     ),
-    Preset(
-        "digits-sharpening",
-        "Digits: progressive sharpening, from step 0",
-        _BREAKS,
-        "Below the edge all flows are one; the top eigenvalue climbs to 2/η by step 200. Started without a swing, the rod misses it.",
-        RunConfig(activation="gelu", lr=0.2, warm_start=0, steps=1000),
-    ),
-    Preset(
-        "digits-cross-entropy",
-        "Digits: cross-entropy, which flattens",
-        _BREAKS,
-        "Sharpness touches 2/η near step 10, then falls for good as the outputs grow sure: all flows are one again.",
-        RunConfig(criterion="cross_entropy", lr=0.6, warm_start=0, steps=400),
-    ),
-    Preset(
-        "digits-no-oscillation",
-        "Digits: a rod without oscillation",
-        _BREAKS,
-        "Started before the optimizer oscillates, the rod shrinks and follows the stable flow; the central flow does not need the start.",
-        RunConfig(lr=0.25, warm_start=60, steps=1000),
-    ),
-    Preset(
-        "digits-diverges",
-        "Digits: far too large a step",
-        _BREAKS,
-        "Nothing holds an eigenvalue this far above the edge: the loss rises by orders of magnitude and the run says so.",
-        RunConfig(lr=2.0, warm_start=0, steps=200),
-    ),
 )
-DEFAULT = next(iter(PRESETS))
-
-
-def get(name: str) -> Preset:
-    """The preset of a name. Raises `ConfigError`, which names close ones."""
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(PRESETS)}."
-        raise ConfigError(f"There is no preset {name!r}: {hint}")
-    return PRESETS[name]
