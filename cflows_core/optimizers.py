@@ -89,8 +89,8 @@ class Optimizer:
         self._factor = schedule_from(schedule) if isinstance(schedule, str) else schedule
 
     @classmethod
-    def of(cls, config: RunConfig) -> Optimizer:
-        """The optimizer that a configuration names."""
+    def of(cls, config: RunConfig, schedule: Schedule | None = None) -> Optimizer:
+        """The optimizer that a configuration names; `schedule`: in place of the configuration's."""
         return cls(
             config.optimizer,
             lr=config.lr,
@@ -98,7 +98,7 @@ class Optimizer:
             beta2=config.beta2,
             eps=config.eps,
             bias_correction=CORRECTS[config.bias_correction],
-            schedule=config.schedule,
+            schedule=config.schedule if schedule is None else schedule,
         )
 
     # What the kind decides

@@ -13,6 +13,7 @@ from torch import Tensor
 from cflows_core.config import RunConfig
 from cflows_core.frames import Frame
 from cflows_core.problems.objective import Objective
+from cflows_core.schedules import Schedule
 from cflows_core.simulation import Simulation
 from cflows_core.store import Recorder, Run
 
@@ -23,6 +24,7 @@ def run(
     *,
     objective: Objective | None = None,
     weights: Tensor | None = None,
+    schedule: Schedule | None = None,
     progress: bool = True,
     overwrite: bool = False,
     until: int | None = None,
@@ -30,12 +32,12 @@ def run(
 ) -> Run:
     """Run a configuration to its end and return it; stored at `out` (a new directory), or in memory.
 
-    objective, weights: a problem of your own. progress: show a bar. until: pause after this optimizer step. on_frame: called with every
-    frame. Paused, interrupted by the keyboard or by an error, all that is recorded is committed and checkpointed first, so that `resume`
-    goes on. Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
+    objective, weights, schedule: of your own, as `Simulation` takes them. progress: show a bar. until: pause after this optimizer step.
+    on_frame: called with every frame. Paused, interrupted by the keyboard or by an error, all that is recorded is committed and
+    checkpointed first, so that `resume` goes on. Raises `ConfigError`, `DataError`, `ModelError` or `StoreError`.
     """
     _use_threads(config)
-    simulation = Simulation(config, objective, weights)
+    simulation = Simulation(config, objective, weights, schedule=schedule)
     with Recorder(out, config, machine(simulation), overwrite=overwrite) as recorder:
         _drive(simulation, recorder, progress, on_frame, until)
     return recorder.run
@@ -46,13 +48,17 @@ def resume(
     steps: int = 0,
     *,
     objective: Objective | None = None,
+    schedule: Schedule | None = None,
     progress: bool = True,
     on_frame: Callable[[Frame], Any] | None = None,
 ) -> Run:
     """Go on with the run stored at `path` from its last checkpoint to its end, and `steps` steps further. Raises `StoreError`."""
     stored = Run.open(path)
     _use_threads(stored.config)
-    simulation = Simulation.load(stored.checkpoint_path, objective) if stored.checkpoint_path else Simulation(stored.config)
+    if stored.checkpoint_path:
+        simulation = Simulation.load(stored.checkpoint_path, objective, schedule=schedule)
+    else:
+        simulation = Simulation(stored.config, schedule=schedule)
     simulation.config = stored.config  # with the changes made after the checkpoint, which are to be replayed
     if steps:
         simulation.extend(steps)

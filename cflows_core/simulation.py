@@ -27,6 +27,7 @@ from cflows_core.observe import NESTED, Watch, observe
 from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.build import Problem, build_problem
 from cflows_core.problems.objective import Objective
+from cflows_core.schedules import Schedule
 
 CHECKPOINT_VERSION = 3
 LOOSE = 5e-3  # a residual of the complementarity problem that a reader should know of
@@ -35,7 +36,9 @@ LOOSE = 5e-3  # a residual of the complementarity problem that a reader should k
 class Simulation:
     """Runs `config`; iterate it for one `Frame` a step, or `advance` it by time or steps.
 
-    objective, weights: a problem of your own instead of the one that the configuration names (`weights`: flat tensor [p]).
+    objective, weights: a problem of your own instead of the one that the configuration names (`weights`: flat tensor [p]). schedule: a
+    function from time in steps to a factor on η, in place of the configuration's. No configuration describes what is your own, so such a
+    run's `config.hash` is not its own and it cannot be shared as a configuration; a checkpoint needs it given again.
     Raises `ConfigError`, `DataError` or `ModelError`, one sentence each.
 
     >>> sim = Simulation(RunConfig(n_train=50, steps=2))
@@ -43,7 +46,9 @@ class Simulation:
     [0, 1, 2]
     """
 
-    def __init__(self, config: RunConfig, objective: Objective | None = None, weights: Tensor | None = None):
+    def __init__(
+        self, config: RunConfig, objective: Objective | None = None, weights: Tensor | None = None, *, schedule: Schedule | None = None
+    ):
         if (objective is None) != (weights is None):
             raise ConfigError(
                 "A simulation of your own problem needs both `objective` and `weights` (a flat tensor of its n_params numbers)."
@@ -55,7 +60,7 @@ class Simulation:
         else:
             problem = build_problem(config)
         self.config, self.problem = config, problem
-        self._own_objective = objective is not None
+        self._own_objective, self._schedule = objective is not None, schedule
         self.objective = problem.objective
         self.step = 0
         self.wall_time = 0.0
@@ -194,7 +199,7 @@ class Simulation:
                 self.states[name] = self._counted(name, lambda flow, state=state: flow.changed(state))
 
     def _make_flows(self, config: RunConfig) -> dict[str, Flow]:
-        optimizer = Optimizer.of(config)
+        optimizer = Optimizer.of(config, self._schedule)
         options = Options(config.substeps, config.n_eigs, config.rod_rank, config.rod_coordinates, config.rod_correction)
         return {name: FLOWS[name](self.objective, optimizer, options) for name in config.flows}
 
@@ -252,6 +257,7 @@ class Simulation:
             "version": CHECKPOINT_VERSION,
             "config": self.config.to_json(),
             "own_objective": self._own_objective,
+            "own_schedule": self._schedule is not None,
             "step": self.step,
             "emitted": self._emitted,
             "wall_time": self.wall_time,
@@ -264,8 +270,10 @@ class Simulation:
         }
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: dict[str, Any], objective: Objective | None = None) -> Simulation:
-        """The simulation that `checkpoint` described; `objective` again for a run on an objective of one's own."""
+    def from_checkpoint(
+        cls, checkpoint: dict[str, Any], objective: Objective | None = None, *, schedule: Schedule | None = None
+    ) -> Simulation:
+        """The simulation that `checkpoint` described; `objective` and `schedule` again for a run with one's own."""
         version = checkpoint.get("version")
         if version != CHECKPOINT_VERSION:
             raise StoreError(
@@ -275,9 +283,12 @@ class Simulation:
             raise StoreError(
                 "This run trains an objective of its own, which no file holds: give it again, as Simulation.load(path, objective)."
             )
+        if checkpoint["own_schedule"] != (schedule is not None):
+            needs = "needs its own schedule, a function that no file holds" if schedule is None else "follows its configuration's schedule"
+            raise StoreError(f"This run {needs}: load it as Simulation.load(path{'' if schedule else ', schedule=function'}).")
         config = RunConfig.from_json(checkpoint["config"])
         simulation = object.__new__(cls)
-        simulation.config, simulation._own_objective = config, objective is not None
+        simulation.config, simulation._own_objective, simulation._schedule = config, objective is not None, schedule
         states = {name: from_plain(FLOWS[name].state_type, plain) for name, plain in checkpoint["states"].items()}
         simulation.problem = build_problem(config) if objective is None else Problem(objective, states["discrete"].point.w)
         simulation.objective = simulation.problem.objective
@@ -298,7 +309,7 @@ class Simulation:
         return path
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], objective: Objective | None = None) -> Simulation:
+    def load(cls, path: str | os.PathLike[str], objective: Objective | None = None, *, schedule: Schedule | None = None) -> Simulation:
         """The simulation saved at `path`. Raises `StoreError` for a file that is none; nothing in the file is executed."""
         device = "cpu" if objective is None else objective.device
         try:
@@ -309,4 +320,4 @@ class Simulation:
             raise StoreError(
                 f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given."
             ) from None
-        return cls.from_checkpoint(checkpoint, objective)
+        return cls.from_checkpoint(checkpoint, objective, schedule=schedule)

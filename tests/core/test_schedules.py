@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from cflows_core import ConfigError, Optimizer, RunConfig
+from cflows_core import ConfigError, Optimizer, RunConfig, Simulation
+from cflows_core.errors import StoreError
 from cflows_core.optimizers import State
 from cflows_core.schedules import EXAMPLES, LEAST, schedule_from
 
@@ -101,3 +103,21 @@ def test_a_configuration_carries_its_schedule() -> None:
     assert config.hash != RunConfig(lr=0.5).hash
     state = State(torch.zeros(1, dtype=torch.float64), tau=24.0)
     assert float(Optimizer.of(config).preconditioner(state)) == pytest.approx(1 / (0.5 * 0.5))
+
+
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
+    """A callable gives the same run as its text; a checkpoint asks for it again, because no file holds a function."""
+    config = RunConfig(n_train=40, width=4, steps=6, flows=("central", "rod"), observe=())
+    text = list(Simulation(config.replace(schedule="warmup(4)")))
+    own = Simulation(config, schedule=lambda tau: min(1.0, (tau + 1) / 4))
+    early = own.advance(steps=4)
+    path = own.save(tmp_path / "own.checkpoint")
+    with pytest.raises(StoreError, match=r"needs its own schedule.*Simulation.load\(path, schedule=function\)"):
+        Simulation.load(path)
+    late = list(Simulation.load(path, schedule=lambda tau: min(1.0, (tau + 1) / 4)))
+    for ours, theirs in zip([*early, *late], text, strict=True):
+        assert ours.flows["discrete"]["loss"] == theirs.flows["discrete"]["loss"]
+        assert ours.flows["central"]["loss"] == theirs.flows["central"]["loss"]
+    plain = Simulation(config).save(tmp_path / "plain.checkpoint")
+    with pytest.raises(StoreError, match="follows its configuration's schedule"):
+        Simulation.load(plain, schedule=lambda tau: 1.0)
