@@ -139,6 +139,13 @@ SERIES: dict[str, Series] = _registry(
     ),
     Series("outputs", ("output",), "", "The network's outputs on the first test example.", _ALL),
     Series(
+        "predicted_outputs",
+        ("output",),
+        "",
+        "Predicted time average of the optimizer's outputs: f + ½⟨∇²f,Σ⟩ (central flow), the mean over both ends (rod flow).",
+        (_C, _R),
+    ),
+    Series(
         "valley",
         ("axis",),
         "weights",

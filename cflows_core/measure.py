@@ -6,6 +6,8 @@ A NaN is a step at which a series has no value (a flow that had not started or w
 
 from __future__ import annotations
 
+import math
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -118,17 +120,21 @@ def period(x: ArrayLike, tolerance: float = 0.1, floor: float = 0.0) -> int:
     harm. At rest: the steps are below `tolerance²` of the typical |x|, or `floor` (the amplitude that counts as none). An oscillation that
     dies out within the window, to a quarter from its first to its last third, is on its way to rest: 1.
     """
-    x = np.asarray(x, dtype=float)
-    if len(x) < 12 or not np.isfinite(x).all():
+    values = np.asarray(x, dtype=float).tolist()  # plain numbers: for so few of them NumPy's median costs ten times as much
+    if len(values) < 12 or not all(map(math.isfinite, values)):
         return 0
-    steps = np.abs(np.diff(x))
-    typical = float(np.median(steps))
-    if typical <= max(floor, tolerance**2 * float(np.median(np.abs(x)))):
+
+    def changes(lag: int) -> list[float]:
+        return [abs(later - earlier) for earlier, later in zip(values, values[lag:], strict=False)]
+
+    steps = changes(1)
+    typical = median(steps)
+    if typical <= max(floor, tolerance**2 * median(map(abs, values))):
         return 1
     third = len(steps) // 3
-    if np.median(steps[-third:]) <= 0.25 * np.median(steps[:third]):
+    if median(steps[-third:]) <= 0.25 * median(steps[:third]):
         return 1
     for lag in (2, 4):
-        if np.median(np.abs(x[lag:] - x[:-lag])) <= tolerance * typical:
+        if median(changes(lag)) <= tolerance * typical:
             return lag
     return 0

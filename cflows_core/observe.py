@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from cflows_core.flows import predictions
 from cflows_core.flows.base import padded
 from cflows_core.flows.comparison import Factors, compare_preconditioners
 from cflows_core.frames import COORDINATES, Value
@@ -60,10 +61,7 @@ def observe(simulation: Simulation) -> tuple[Frames, dict[str, float], Watch]:
             test_loss, accuracy = simulation.problem.test.score(simulation.objective, discrete.point.w)
             flows["discrete"] |= {"test_loss": test_loss, "test_accuracy": accuracy}
     if "outputs" in asked and simulation.problem.test is not None:
-        example = simulation.problem.test.inputs[:1]
-        for name, state in states.items():
-            if not state.stopped:
-                flows[name]["outputs"] = simulation.objective.outputs(state.point.w, example)[0].cpu().numpy().astype(float)
+        _see_outputs(simulation, flows, simulation.problem.test.inputs[:1])
     if "coordinates" in asked:
         watch = _see_coordinates(simulation, flows, watch)
     if "stationary" in asked:
@@ -93,6 +91,28 @@ def _compare(simulation: Simulation, flows: Frames) -> None:
             displacements = torch.stack([x(iterate) - x(state.point) for iterate in iterates])
             measured = simulation.flow(name).measured_variance(state, displacements)  # type: ignore[attr-defined]
             flows[name]["measured_variance"] = padded(measured, simulation.config.n_eigs)
+
+
+def _see_outputs(simulation: Simulation, flows: Frames, example: Tensor) -> None:
+    """The network's outputs on one example at every flow's point, and what central flow and rod predict of the optimizer's average."""
+
+    def outputs(w: Tensor) -> Tensor:
+        return simulation.objective.outputs(w, example)[0]
+
+    for name, state in simulation.states.items():
+        if state.stopped:
+            continue
+        w = state.point.w
+        flows[name]["outputs"] = _plain(outputs(w))
+        if name == "rod":
+            flows[name]["predicted_outputs"] = _plain((outputs(w + state.zeta) + outputs(w - state.zeta)) / 2)
+        elif name == "central" and not state.settling:
+            variances = state.variances / simulation.optimizer.swing**2  # of the iterates
+            flows[name]["predicted_outputs"] = _plain(predictions.expectation(outputs, w, state.modes, variances))
+
+
+def _plain(values: Tensor) -> Value:
+    return values.detach().cpu().numpy().astype(float)
 
 
 def _see_coordinates(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:
