@@ -40,7 +40,7 @@ class Component(pn.custom.JSComponent):
 
 
 class Form(Component):
-    """The sidebar: preset, problem, optimizer, step size, flows, run.
+    """The sidebar: preset, problem, optimizer, step size, flows, run, and more.
 
     Sends {"edit": field, "value": v}, {"preset": name} and {"flows": [...]}.
     """
@@ -66,7 +66,7 @@ class Status(Component):
 
 
 class Legend(Component):
-    """A panel's legend, choices and note. Sends {"toggle": entry} and {"choose": option, "value": value}."""
+    """A panel's legend, choices, fact and note. Sends {"toggle": entry} and {"choose": option, "value": value}."""
 
     _esm = _script("legend.js")
 

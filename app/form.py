@@ -7,9 +7,10 @@ from typing import Any
 import param
 
 from cflows_app.theme import FLOW_LABELS, STROKES
-from cflows_core.config import FLOW_NAMES, RunConfig
+from cflows_core.config import FLOW_NAMES, OBSERVABLES, RunConfig
 from cflows_core.optimizers import KINDS
 from cflows_core.presets import PRESETS
+from cflows_core.rules import ABLATIONS
 
 CHOICES = {
     "digits": "Digits, 8×8",
@@ -30,11 +31,32 @@ CHOICES = {
     "auto": "Automatic",
     "on": "On",
     "off": "Off",
+    "balanced": "Balanced",
+    "raw": "As they are",
+    "none": "None",
+    "backward_error": "Second order",
+}
+
+# Flows for comparison: what each leaves out, or puts in its place.
+FLOW_HELP = {
+    "central_no_curvature": "The central flow with oscillations that act on ν alone: they do not push the sharpness down.",
+    "modified": "Gradient flow corrected to second order in η: right below the edge, and without knowledge of oscillations.",
+    "stationary": "The central flow with ν at rest at every moment: a flow of the weights alone.",
+    "stationary_limit": "The stationary flow's limit for large η and small β₂: it lowers the preconditioner's trace beside the loss.",
+}
+OBSERVED = {
+    "test": "Test set",
+    "valley": "Valley",
+    "outputs": "Outputs",
+    "average": "Iterates' average",
+    "coordinates": "Ten weights",
+    "stationary": "Stationary ν",
 }
 
 PROBLEM = ("dataset", "n_train", "architecture", "activation", "activation_mix", "width", "depth", "criterion", "classes")
 RUN = ("seed", "dtype", "device")
-MORE = ("warm_start", "steps", "substeps", "n_eigs", "rod_rank", "head_scale", "targets", "derivatives", "threads")
+MORE = ("warm_start", "steps", "substeps", "n_eigs", "rod_rank", "rod_coordinates", "rod_correction")
+MORE += ("head_scale", "targets", "derivatives", "threads")
 OPTIMIZER = ("beta1", "beta2", "eps", "bias_correction", "schedule")
 _MOMENTUM = [name for name, (momentum, _) in KINDS.items() if momentum != "none"]
 _ADAPTIVE = [name for name, (_, kind) in KINDS.items() if kind != "identity"]
@@ -75,9 +97,30 @@ def specification() -> dict[str, Any]:
         },
         "flows": {
             "doc": RunConfig.param["flows"].doc,
-            "entries": [{"value": name, "label": FLOW_LABELS[name], "dash": list(STROKES[name].dash)} for name in FLOW_NAMES],
+            "entries": [_flow(name) for name in FLOW_NAMES],
+            "compared": [_flow(name) for name in ABLATIONS],
         },
+        "observe": {"label": RunConfig.param["observe"].label, "entries": [_observable(name) for name in OBSERVABLES]},
     }
+
+
+def _flow(name: str) -> dict[str, Any]:
+    """A flow's box: its label, help, stroke, and the optimizers that it exists for, None for all."""
+    stroke, optimizers = STROKES[name], ABLATIONS.get(name)
+    return {
+        "value": name,
+        "label": FLOW_LABELS[name],
+        "doc": FLOW_HELP.get(name, ""),
+        "stroke": [stroke.color, list(stroke.dash)],
+        "optimizers": None if optimizers is None else list(optimizers),
+    }
+
+
+def _observable(name: str) -> dict[str, Any]:
+    """The box of what may be measured beyond the flows."""
+    sentence = OBSERVABLES[name]
+    optimizers = ["rmsprop"] if name == "stationary" else None
+    return {"value": name, "label": OBSERVED[name], "doc": sentence[0].upper() + sentence[1:] + ".", "optimizers": optimizers}
 
 
 def field(name: str) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from typing import Any
 import param
 
 from cflows_app.stored import Stored, stored_run
+from cflows_app.theme import FLOW_NAMES as WORDS
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
 from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
+from cflows_core.rules import ABLATIONS
 
 logger = logging.getLogger("cflows")
 
@@ -92,14 +94,14 @@ class Session(param.Parameterized):
             if status in ("settling", "stopped"):
                 kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
                 told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
-                sentences.append((status, told[-1] if told else f"The {flow} flow is {status}."))
+                sentences.append((status, told[-1] if told else f"The {WORDS[flow]} is {status}."))
         rank = history.series("central", "rank")
         if len(history) and rank[-1] == self.run_config.n_eigs:
             sentences += [("note", event.message) for event in history.events if event.kind == "note"][-1:]
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):
-            names = " and the ".join(absent)
-            sentences.append(("absent", f"This run was started without the {names} flow: Reset begins again with what is ticked."))
+            names = " and the ".join(WORDS[flow] for flow in absent)
+            sentences.append(("absent", f"This run was started without the {names}: Reset begins again with what is ticked."))
         return sentences
 
     # -- actions ------------------------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ class Session(param.Parameterized):
 
     async def reset(self) -> None:
         """Begin again, paused, with the same initial weights, without what was changed while running, with the flows that are ticked."""
-        self._renew(self.run_config.replace(changes=(), flows=self.shown), None)
+        self._renew(fitting(self.run_config, changes=(), flows=self.shown), None)
         await self._runner(share=False)
 
     async def fork(self) -> None:
@@ -157,23 +159,30 @@ class Session(param.Parameterized):
     def edit(self, field: str, value: Any) -> None:
         """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
         try:
-            config = self.config.replace(**{field: _number(field, value)})
+            config = fitting(self.config, **{field: _number(field, value)})
         except ConfigError as problem:
             self.errors = {**self.errors, field: str(problem)}
             return
-        self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
+        self._accept(field)
         if config == self.config:
             return
         if field in RunConfig.LIVE:
             self.do(self.set, **{field: getattr(config, field)})
         else:
             self.preset = CUSTOM
+            self.shown = [flow for flow in self.shown if flow in config.flows]
             self._renew(config, None)
 
     def show(self, flows: list[str]) -> None:
         """Choose whose curves are drawn, now, and which flows a new run computes."""
-        self.shown = [name for name in FLOW_NAMES if name in flows]
-        self.config = self.config.replace(flows=self.shown)
+        shown = [name for name in (*FLOW_NAMES, *ABLATIONS) if name in flows and exists(name, self.config.optimizer)]
+        try:
+            config = fitting(self.config, flows=shown)
+        except ConfigError as problem:
+            self.errors = {**self.errors, "flows": str(problem)}
+            return
+        self._accept("flows")
+        self.shown, self.config = shown, config
 
     def choose(self, preset: str) -> None:
         """Take a preset's configuration, and show its stored run if it has one."""
@@ -200,6 +209,10 @@ class Session(param.Parameterized):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _accept(self, field: str) -> None:
+        """A control's value was taken: what was said against a former one is settled."""
+        self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
+
     async def _guarded(self, action: Callable[..., Awaitable[None]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         async with self._turn:
             self.busy, self.error = True, ""
@@ -274,6 +287,20 @@ class Session(param.Parameterized):
 
 class _Superseded(Exception):
     """What an action prepared is not wanted any more."""
+
+
+def exists(flow: str, optimizer: str) -> bool:
+    """Whether a flow exists for an optimizer: those for comparison do for some only."""
+    return optimizer in ABLATIONS.get(flow, (optimizer,))
+
+
+def fitting(config: RunConfig, **fields: Any) -> RunConfig:
+    """`config` with other fields, less the flows and observables that it had and that do not exist beside these. Raises ConfigError."""
+    optimizer = fields.get("optimizer", config.optimizer)
+    flows = fields.setdefault("flows", [flow for flow in config.flows if exists(flow, optimizer)])
+    if "observe" not in fields and not (optimizer == "rmsprop" and "central" in flows):
+        fields["observe"] = [name for name in config.observe if name != "stationary"]
+    return config.replace(**fields)
 
 
 def present(config: RunConfig, field: str) -> Any:

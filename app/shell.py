@@ -14,6 +14,7 @@ from cflows_app.theme import DARK, FONT, LIGHT, css_variables
 from cflows_app.views.base import View
 
 ASSETS = Path(__file__).parent / "assets"
+MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
 
 
 class _Frame(pn.Template):
@@ -52,7 +53,8 @@ def page_template(page: ExplorePage, theme: str) -> pn.Template:
 
 def _room(view: View) -> int:
     """Pixels that a panel's choices take at the right of its title."""
-    return 10 + sum(13 + 7 * len(label) for values in view.options.values() for label in values.values())
+    rows = [[len(label) for label in values.values()] for values in view.options.values()]
+    return 10 + sum(24 + 6 * row[0] if len(row) > MANY else sum(13 + 7 * length for length in row) for row in rows)
 
 
 def _text(name: str) -> str:

@@ -30,6 +30,8 @@ LIGHT = {
     "stable": "#009e73",
     "central": "#0072b2",
     "rod": "#d55e00",
+    "ablation": "#b65b93",
+    "stationary": "#b88600",
     "edge": "#a0522d",
     "mark": "#8b939d",
 }
@@ -53,6 +55,8 @@ DARK = {
     "stable": "#35c79b",
     "central": "#5bb4ec",
     "rod": "#f58a42",
+    "ablation": "#d98fbb",
+    "stationary": "#e9cf55",
     "edge": "#d49a7a",
     "mark": "#7b848e",
 }
@@ -76,10 +80,36 @@ STROKES = {
     "central_predicted": Stroke("central", 2.0, (6, 4)),
     "rod": Stroke("rod", 1.7, (9, 3, 2, 3)),
     "rod_predicted": Stroke("rod", 2.0, (4, 3)),
+    "average": Stroke("discrete", 1.8, (1, 3)),
+    # Flows for comparison. Those of one colour never stand together, or are one another's limit.
+    "central_no_curvature": Stroke("ablation", 1.7, (7, 3)),
+    "modified": Stroke("ablation", 1.7, (7, 3, 1, 3, 1, 3)),
+    "stationary": Stroke("stationary", 1.8, (12, 3)),
+    "stationary_limit": Stroke("stationary", 1.8, (3, 2)),
     "edge": Stroke("edge", 1.2, (4, 4)),
 }
 
-FLOW_LABELS = {"discrete": "Optimizer", "stable": "Stable flow", "central": "Central flow", "rod": "Rod flow"}
+FLOW_LABELS = {
+    "discrete": "Optimizer",
+    "stable": "Stable flow",
+    "central": "Central flow",
+    "rod": "Rod flow",
+    "central_no_curvature": "No curvature regularisation",
+    "modified": "Modified flow",
+    "stationary": "Stationary flow",
+    "stationary_limit": "Stationary, large η",
+}
+# Within a sentence.
+FLOW_NAMES = {
+    "discrete": "optimizer",
+    "stable": "stable flow",
+    "central": "central flow",
+    "rod": "rod flow",
+    "central_no_curvature": "central flow without curvature regularisation",
+    "modified": "modified flow",
+    "stationary": "stationary flow",
+    "stationary_limit": "stationary flow for large η",
+}
 
 
 def css_variables(palette: dict[str, str]) -> str:

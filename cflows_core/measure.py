@@ -112,13 +112,14 @@ def mean_relative_error(predicted: ArrayLike, measured: ArrayLike) -> float:
     return float(np.mean(error[np.isfinite(error)])) if np.isfinite(error).any() else float("nan")
 
 
-def period(x: ArrayLike, tolerance: float = 0.1, floor: float = 0.0) -> int:
+def period(x: ArrayLike, tolerance: float = 0.1, floor: float = 0.0, fading: bool = True) -> int:
     """Period of a coordinate of the optimizer over a window: 1 (at rest), 2, 4, or 0 (another one, chaos, or too short a window) (ours).
 
     x: [n], n ≥ 12, a coordinate such as `displacement`. A period q fits if the typical `|x_t - x_{t-q}|` is below `tolerance` times the
     typical `|x_t - x_{t-1}|`, medians over the window, so that single spikes and an amplitude that changes by a few per cent a step do no
     harm. At rest: the steps are below `tolerance²` of the typical |x|, or `floor` (the amplitude that counts as none). An oscillation that
-    dies out within the window, to a quarter from its first to its last third, is on its way to rest: 1.
+    dies out within the window, to a quarter from its first to its last third, is on its way to rest: 1; not so with `fading=False`, as
+    where two modes beat.
     """
     values = np.asarray(x, dtype=float).tolist()  # plain numbers: for so few of them NumPy's median costs ten times as much
     if len(values) < 12 or not all(map(math.isfinite, values)):
@@ -132,7 +133,7 @@ def period(x: ArrayLike, tolerance: float = 0.1, floor: float = 0.0) -> int:
     if typical <= max(floor, tolerance**2 * median(map(abs, values))):
         return 1
     third = len(steps) // 3
-    if median(steps[-third:]) <= 0.25 * median(steps[:third]):
+    if fading and median(steps[-third:]) <= 0.25 * median(steps[:third]):
         return 1
     for lag in (2, 4):
         if median(changes(lag)) <= tolerance * typical:

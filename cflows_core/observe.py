@@ -51,12 +51,11 @@ def observe(simulation: Simulation) -> tuple[Frames, dict[str, float], Watch]:
     discrete = states["discrete"]
     if not discrete.stopped:
         for name, state in _going(states):
-            centre = discrete.centre if simulation.starts_between(name) else discrete.midpoint
-            distance[name] = float((state.point.w - centre.w).norm())
+            distance[name] = float((state.point.w - simulation.centre(name)).norm())
         _compare(simulation, flows)
         if "average" in asked:
             flows["discrete"]["loss_average"] = simulation.objective.loss(discrete.average)
-            flows["discrete"]["average_distance"] = float((discrete.average - discrete.centre.w).norm())
+            flows["discrete"]["average_distance"] = float((discrete.average - simulation.centre("discrete")).norm())
         if "test" in asked and simulation.problem.test is not None:
             test_loss, accuracy = simulation.problem.test.score(simulation.objective, discrete.point.w)
             flows["discrete"] |= {"test_loss": test_loss, "test_accuracy": accuracy}
@@ -116,7 +115,7 @@ def _plain(values: Tensor) -> Value:
 
 
 def _see_coordinates(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:
-    """Ten weights spread evenly over those that had a gradient at the first step: a weight on a dead pixel never moves."""
+    """Ten weights spread evenly over those that had a gradient at the first step: one that has none never moves."""
     if watch.coordinates is None:
         alive = simulation.states["discrete"].gradient.nonzero()[:, 0]
         chosen = torch.linspace(0, len(alive) - 1, min(COORDINATES, len(alive)), device=alive.device).long()

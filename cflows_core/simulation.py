@@ -69,7 +69,7 @@ class Simulation:
         self._events: list[Event] = []
         self._statuses: dict[str, str] = {}
         self._ranks: int | None = None
-        self._loose = False
+        self._told: tuple[str, ...] = ()
         self.watch = Watch()
         self._flows = self._make_flows(self._value_at(0))
         begin = time.perf_counter()
@@ -165,6 +165,11 @@ class Simulation:
                 self.states[name] = self._counted(name, lambda flow: flow.init(start))
                 self._events.append(Event(self.step, name, "start", f"The {name} flow starts."))
 
+    def centre(self, name: str) -> Tensor:
+        """The optimizer's centre [p] that a flow is compared with at this step (math.md 9)."""
+        discrete = self.states["discrete"]
+        return (discrete.centre if self.starts_between(name) else discrete.midpoint).w
+
     def starts_between(self, name: str) -> bool:
         """Whether a flow follows (w_t + w_{t+1})/2 rather than the midpoint at w_t."""
         return name == "rod" or self.config.warm_start > 0
@@ -232,14 +237,19 @@ class Simulation:
             if self._ranks is not None or rank:
                 self._events.append(Event(self.step, "central", "rank", f"Σ has rank {int(rank)} from here on."))
             self._ranks = int(rank)
-            if int(rank) == self.config.n_eigs < self.objective.n_params:
-                message = f"All {int(rank)} tracked eigenvalues are at the edge, so more would go unseen: start with more `n_eigs`."
-                self._events.append(Event(self.step, "central", "note", message))
-        loose = flows.get("central", {}).get("sdcp_residual", 0.0) > LOOSE
-        if loose and not self._loose:
-            message = "ν changes faster than the central flow can follow: its eigenvalues and Σ are off by a per cent or more from here on."
-            self._events.append(Event(self.step, "central", "note", f"{message} More `substeps` or `n_eigs` may help."))
-        self._loose = loose or self._loose
+            if int(rank) >= self.config.n_eigs and self.config.n_eigs < self.objective.n_params:
+                self._note_once("As many eigenvalues are at the edge as are tracked, so more may go unseen: start with more `n_eigs`.")
+        if not math.isnan(rank) and flows["central"].get("sdcp_residual", 0.0) > LOOSE:
+            self._note_once(
+                "ν changes faster than the central flow can follow: its eigenvalues and Σ are off by a per cent or more from here on. "
+                "More `substeps` or `n_eigs` may help."
+            )
+
+    def _note_once(self, message: str) -> None:
+        """A remark on the central flow, of which one in a run is enough."""
+        if message not in self._told:
+            self._told = (*self._told, message)
+            self._events.append(Event(self.step, "central", "note", message))
 
     # Forking and keeping
 
@@ -264,7 +274,7 @@ class Simulation:
             "spent": dict(self._spent),
             "statuses": dict(self._statuses),
             "rank": self._ranks,
-            "loose": self._loose,
+            "told": list(self._told),
             "watch": to_plain(self.watch),
             "states": {name: to_plain(state) for name, state in self.states.items()},
         }
@@ -295,7 +305,7 @@ class Simulation:
         simulation.step, simulation._emitted = checkpoint["step"], checkpoint["emitted"]
         simulation.wall_time, simulation._spent = checkpoint["wall_time"], dict(checkpoint["spent"])
         simulation._statuses, simulation._ranks, simulation._events = dict(checkpoint["statuses"]), checkpoint["rank"], []
-        simulation.watch, simulation._loose = from_plain(Watch, checkpoint["watch"], NESTED), checkpoint["loose"]
+        simulation.watch, simulation._told = from_plain(Watch, checkpoint["watch"], NESTED), tuple(checkpoint["told"])
         simulation._flows = simulation._make_flows(simulation._value_at(simulation.step))
         simulation.states = states
         return simulation

@@ -29,6 +29,13 @@ function segmented(name, label, choices, choose) {
   return {element, set: (value) => { const input = inputs.get(value); if (input) input.checked = true }}
 }
 
+// The same for many choices: a list that opens.
+function dropdown(name, label, choices, choose) {
+  const options = choices.map(([value, text]) => h("option", {value}, text))
+  const element = h("select", {name, "aria-label": label, title: label, onchange: () => choose(element.value)}, options)
+  return {element, set: (value) => { element.value = value }}
+}
+
 // A sentence in which `names` stand between backticks.
 function setSentence(element, text) {
   if (element.dataset.text === text) return

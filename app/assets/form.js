@@ -67,11 +67,34 @@ export function render({model}) {
   lrRow.classList.add("wide")
   lrRow.append(hint)
 
+  // Check boxes, of which those without the chosen optimizer are hidden, and a place for what was wrong with the choice.
+  function boxes(name, entries, changed) {
+    const ticked = () => made.filter(({input, element}) => input.checked && !element.hidden).map(({input}) => input.value)
+    const error = h("p", {class: "refused", id: `field-${name}-error`, role: "alert", hidden: true})
+    const made = entries.map(({value, label, doc, stroke, optimizers}) => {
+      const input = h("input", {type: "checkbox", value, "aria-description": doc, "aria-describedby": error.id, onchange: () => changed(ticked())})
+      const sample = stroke ? swatch(stroke[0], stroke[1], 2.5) : null
+      return {input, optimizers, element: h("label", {class: "flow", title: doc}, input, sample, h("span", {}, label))}
+    })
+    const draw = (chosen, optimizer, sentence) => {
+      for (const {input, optimizers, element} of made) {
+        input.checked = chosen.includes(input.value)
+        element.hidden = Boolean(optimizers) && !optimizers.includes(optimizer)
+      }
+      setSentence(error, sentence)
+      error.hidden = !sentence
+    }
+    return {elements: made.map(({element}) => element), error, draw}
+  }
+
   // Flows
-  const boxes = spec.flows.entries.map(({value, label, dash}) => {
-    const input = h("input", {type: "checkbox", value, onchange: () => model.send_msg({flows: boxes.filter((box) => box.input.checked).map((box) => box.value)})})
-    return {value, input, element: h("label", {class: "flow"}, input, swatch(value, dash, 2.5), h("span", {}, label))}
-  })
+  const usual = spec.flows.entries.length
+  const flows = boxes("flows", [...spec.flows.entries, ...spec.flows.compared], (chosen) => model.send_msg({flows: chosen}))
+  const [own, others] = [flows.elements.slice(0, usual), flows.elements.slice(usual)]
+  const compared = h("div", {class: "flows compared", role: "group", "aria-label": "Flows for comparison"}, h("span", {class: "column", "aria-hidden": "true"}, "For comparison"), others)
+
+  // Observables
+  const observe = boxes("observe", spec.observe.entries, (chosen) => send("observe", chosen))
 
   const changes = h("div", {class: "changes", hidden: true})
 
@@ -79,13 +102,14 @@ export function render({model}) {
     h("div", {class: "field wide preset"}, h("label", {for: "preset"}, "Preset"), preset, look),
     section("Problem", h("div", {class: "pair"}, spec.problem.map((field) => row(field)))),
     section("Optimizer", grid, lrRow, h("div", {class: "pair"}, spec.parameters.map((field) => row(field)))),
-    section("Flows", h("div", {class: "flows", title: spec.flows.doc}, boxes.map((box) => box.element))),
+    section("Flows", h("div", {class: "flows"}, own), compared, flows.error),
     section("Run", h("div", {class: "pair"}, spec.run.map((field) => row(field)))),
-    h("details", {}, h("summary", {}, "More"), h("div", {class: "pair"}, spec.more.map((field) => row(field)))),
+    h("details", {}, h("summary", {}, "More"), h("div", {class: "pair"}, spec.more.map((field) => row(field))),
+      h("div", {class: "boxes", role: "group", "aria-label": spec.observe.label}, h("p", {"aria-hidden": "true"}, spec.observe.label), h("div", {class: "flows"}, observe.elements), observe.error)),
     changes)
 
   function draw() {
-    const {values = {}, errors = {}, preset: name = "", flows = [], hint: told = "", changes: changed = []} = model.state
+    const {values = {}, errors = {}, preset: name = "", flows: shown = [], hint: told = "", changes: changed = []} = model.state
     for (const [key, {field, input, error, element}] of fields) {
       if (!field) { // a cell of the optimizers' grid
         input.checked = values.optimizer === input.value
@@ -107,7 +131,9 @@ export function render({model}) {
     preset.value = name
     setText(look, spec.presets.find((entry) => entry.value === name)?.look ?? "")
     look.hidden = !look.textContent
-    for (const box of boxes) box.input.checked = flows.includes(box.value)
+    flows.draw(shown, values.optimizer, errors.flows ?? "")
+    compared.hidden = others.every((element) => element.hidden)
+    observe.draw(values.observe ?? [], values.optimizer, errors.observe ?? "")
     changes.hidden = !changed.length
     changes.replaceChildren(h("h3", {}, "Changed while running"), h("ul", {}, changed.map((text) => h("li", {}, text))))
   }

@@ -1,8 +1,11 @@
-// A panel's legend (buttons that hide their curves), its choices, and a sentence in place of what is not drawn.
+// A panel's legend (buttons that hide their curves), its choices, a measured fact, and a sentence in place of what is not drawn.
+const MANY = 4 // values of a choice, beyond which it is a list to open (shell.py)
+
 export function render({model}) {
   const entries = h("div", {class: "entries", role: "group", "aria-label": "Curves"})
   const choices = h("div", {class: "choices"})
   const note = h("p", {class: "note", hidden: true})
+  const fact = h("p", {class: "fact", hidden: true})
   const controls = new Map()
   let drawn = ""
 
@@ -25,17 +28,23 @@ export function render({model}) {
     }
     for (const {name, label, values, value} of state.choices ?? []) {
       if (!controls.has(name)) {
-        const control = segmented(`${state.key}-${name}`, label, values, (chosen) => model.send_msg({choose: name, value: chosen}))
+        const make = values.length > MANY ? dropdown : segmented
+        const control = make(`${state.key}-${name}`, label, values, (chosen) => model.send_msg({choose: name, value: chosen}))
         controls.set(name, control)
         choices.append(control.element)
       }
       controls.get(name).set(value)
     }
-    setText(note, state.note ?? "")
-    note.hidden = !state.note
+    const offered = new Set((state.choices ?? []).map(({name}) => name))
+    for (const [name, {element}] of controls) element.hidden = !offered.has(name)
+    for (const [element, text] of [[note, state.note], [fact, state.fact]]) {
+      setText(element, text ?? "")
+      element.hidden = !text
+    }
+    fact.title = state.about ?? ""
   }
 
   model.on("state", draw)
   draw()
-  return h("div", {class: "key"}, choices, entries, note)
+  return h("div", {class: "key"}, choices, entries, fact, note)
 }

@@ -17,7 +17,21 @@
         if (tag) paint(model.glyph ?? model, style.getPropertyValue(`--${tag.slice(6)}`).trim())
       }
     }
+    wipe()
     window.dispatchEvent(new Event("resize"))
+  }
+
+  function wipe() {
+    // Bokeh draws half a pixel off, and would leave a line of the former colour at the canvases' edges.
+    for (const view of Object.values(window.Bokeh?.index?.roots ?? [])) {
+      for (const layer of [view.canvas_view?.primary, view.canvas_view?.overlays]) {
+        if (!layer?.ctx) continue
+        layer.ctx.save()
+        layer.ctx.setTransform(1, 0, 0, 1, 0, 0)
+        layer.ctx.clearRect(0, 0, layer.canvas.width, layer.canvas.height)
+        layer.ctx.restore()
+      }
+    }
   }
 
   function paint(model, value) {

@@ -82,13 +82,14 @@ class ExplorePage:
     # -- inside -------------------------------------------------------------------------------------------------------------------
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
-        options = {f"{view.key}.unit": view.choices["unit"] for view in self.views if "unit" in view.choices}
+        options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
         reading = Reading(history, session.run_config, options)
         self.axis.update(history, session.run_config.warm_start)
         if self.canvas.table.update(reading, self.axis.window) or self._stale:
             for view in self.views:
                 view.refresh(reading, self.axis.follows(view))
-                self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, note=view.note(reading))
+                told = {"note": view.note(reading), "fact": view.fact(reading), "about": view.about_fact}
+                self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, **told)
             self._mark(session)
             self._stale = False
             self.turns.sent(now)

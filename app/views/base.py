@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,7 +30,7 @@ class Curve:
     """A curve over the steps.
 
     legend: the entry that shows and hides it. label: what the pointer reads. flow: hidden together with that flow.
-    anchor: the vertical limits follow it; a curve that is no anchor may leave the plot.
+    anchor: the vertical limits follow it; a curve that is no anchor may leave the plot. when: it and its entry are absent otherwise.
     """
 
     column: Column
@@ -39,22 +39,26 @@ class Curve:
     flow: str
     stroke: Stroke
     anchor: bool = True
+    when: Callable[[Reading], bool] | None = None
 
 
 class View(ABC):
     """A panel: a title, a line on what it shows, a figure that is built once, a legend, and the choices it offers.
 
     options: option -> {value: label}; the first value is the default. choices: option -> value. hidden: legend entries switched off.
+    absent: those that the present choices, or what the run observes, leave without a curve.
     """
 
     key: ClassVar[str]
     title: ClassVar[str]
     caption: ClassVar[str]
+    about_fact: ClassVar[str] = ""  # what `fact` is, at greater length
     options: ClassVar[dict[str, dict[str, str]]] = {}
 
     def __init__(self) -> None:
         self.choices = {name: next(iter(values)) for name, values in self.options.items()}
         self.hidden: set[str] = set()
+        self.absent: set[str] = set()
         self.entries: dict[str, tuple[str, Stroke]] = {}  # legend entry -> flow, stroke
         self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
         self.flows: tuple[str, ...] = ()
@@ -80,6 +84,10 @@ class View(ABC):
         """One sentence in place of what is not drawn, or ""."""
         return ""
 
+    def fact(self, reading: Reading) -> str:
+        """A measured fact to stand beside the legend, or ""."""
+        return ""
+
     def draw(self, legend: str, flow: str, stroke: Stroke, renderer: GlyphRenderer) -> GlyphRenderer:
         """Register a renderer under its legend entry; `page.js` gives it the theme's colour by its tag."""
         renderer.tags = [f"color:{stroke.color}"]
@@ -91,7 +99,7 @@ class View(ABC):
         """Draw what belongs to `flows` and is not switched off in the legend."""
         self.flows = tuple(flows)
         for legend, flow, renderer in self.drawn:
-            renderer.visible = legend not in self.hidden and flow in self.flows
+            renderer.visible = flow in self.flows and legend not in self.hidden | self.absent
 
     def toggle(self, legend: str) -> None:
         """Hide a legend's entry, or show it again."""
@@ -104,7 +112,7 @@ class View(ABC):
         return [
             {"label": label, "color": stroke.color, "dash": list(stroke.dash), "width": stroke.width, "on": label not in self.hidden}
             for label, (flow, stroke) in self.entries.items()
-            if flow in self.flows
+            if flow in self.flows and label not in self.absent
         ]
 
     @property
@@ -178,6 +186,10 @@ class StepView(View):
         return not self.limits.given(event.y0, event.y1)
 
     def refresh(self, reading: Reading, following: bool) -> None:
+        absent = {curve.legend for curve in self.curves if curve.when is not None and not curve.when(reading)}
+        if absent != self.absent:
+            self.absent = absent
+            self.show(self.flows)
         if following:
             self.limits.fit(*self._visible_values())
 

@@ -8,11 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import STROKES, Stroke
+from cflows_app.theme import FLOW_NAMES, STROKES, Stroke
 from cflows_app.views.base import Curve
 
 MODES = 6  # modes drawn, at most
-FLOW_NAMES = {"discrete": "optimizer", "stable": "stable flow", "central": "central flow", "rod": "rod flow"}
+# Flows for comparison -> their legend entry.
+COMPARED = {
+    "central_no_curvature": "no curvature",
+    "modified": "modified",
+    "stationary": "stationary",
+    "stationary_limit": "stationary, large η",
+}
 
 
 def curve(
@@ -21,6 +27,7 @@ def curve(
     legend: str,
     *,
     stroke: str = "",
+    label: str = "",
     smooth: bool = False,
     predicted: bool = False,
     anchor: bool = True,
@@ -28,15 +35,25 @@ def curve(
 ) -> Curve:
     """A series without modes. predicted: nothing is drawn while the flow is settling. when: nothing is drawn otherwise."""
 
-    def read(reading: Reading):
+    def read(reading: Reading) -> np.ndarray:
         values = reading.series(flow, series)
-        if when is not None and not when(reading):
-            return np.full(len(values), np.nan)
         return reading.unless_settling(flow, values) if predicted else values
 
     name = f"{flow}.{series}" + (".smooth" if smooth else "")
-    label = FLOW_NAMES[flow] + (", smoothed" if smooth else ", predicted" if predicted else "")
-    return Curve(Column(name, read, smooth), legend, label, flow, STROKES[stroke or flow], anchor)
+    label = label or FLOW_NAMES[flow] + (", smoothed" if smooth else ", predicted" if predicted else "")
+    return Curve(Column(name, only(when, read), smooth), legend, label, flow, STROKES[stroke or flow], anchor, when)
+
+
+def compared(series: str, **options: bool) -> list[Curve]:
+    """The flows for comparison, with a series that all of them have."""
+    return [curve(flow, series, legend, **options) for flow, legend in COMPARED.items()]
+
+
+def only(when: Callable[[Reading], bool] | None, read: Callable[[Reading], np.ndarray]) -> Callable[[Reading], np.ndarray]:
+    """`read` where `when` holds, and NaN [n] elsewhere."""
+    if when is None:
+        return read
+    return lambda reading: read(reading) if when(reading) else np.full(len(reading.history), np.nan)
 
 
 def fade(stroke: Stroke, mode: int) -> Stroke:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cflows_app.views.base import LOG_OR_LINEAR, Curve, StepView
-from cflows_app.views.curves import curve
+from cflows_app.views.curves import compared, curve
 
 
 class DistanceView(StepView):
@@ -18,6 +18,7 @@ class DistanceView(StepView):
     def make_curves(self) -> Sequence[Curve]:
         return (
             curve("stable", "distance", "stable"),
+            *compared("distance"),
             curve("rod", "distance", "rod"),
             curve("central", "distance", "central"),
         )

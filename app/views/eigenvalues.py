@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import STROKES
+from cflows_app.theme import FLOW_NAMES, STROKES
 from cflows_app.views.base import Curve, StepView
-from cflows_app.views.curves import FLOW_NAMES, MODES, fade
+from cflows_app.views.curves import COMPARED, MODES, fade
 from cflows_core.optimizers import KINDS
 
 UNIT = "eigenvalues.unit"
@@ -23,7 +23,7 @@ class EigenvalueView(StepView):
     options = {"unit": {"edge": "λ / c", "raw": "raw"}}
 
     def make_curves(self) -> Sequence[Curve]:
-        drawn = [("stable", 1), ("discrete", MODES), ("rod", MODES), ("central", MODES)]
+        drawn = [("stable", 1), ("discrete", MODES), *((flow, 1) for flow in COMPARED), ("rod", MODES), ("central", MODES)]
         edge = Curve(Column("edge", _edge), "edge", "edge of stability", "discrete", STROKES["edge"])
         return (edge, *(_curve(flow, mode) for flow, modes in drawn for mode in range(modes)))
 
@@ -37,8 +37,9 @@ def _curve(flow: str, mode: int) -> Curve:
         return _in_unit(reading, reading.series(flow, "effective_eigs", mode))
 
     column = Column(f"{flow}.effective_eigs.{mode}", read)
-    legend = "optimizer" if flow == "discrete" else flow
-    return Curve(column, legend, f"{FLOW_NAMES[flow]}, λ{_SUBSCRIPTS[mode]}", flow, fade(STROKES[flow], mode), anchor=flow != "stable")
+    legend = "optimizer" if flow == "discrete" else COMPARED.get(flow, flow)
+    anchor = flow != "stable" and flow not in COMPARED
+    return Curve(column, legend, f"{FLOW_NAMES[flow]}, λ{_SUBSCRIPTS[mode]}", flow, fade(STROKES[flow], mode), anchor)
 
 
 def _edge(reading: Reading) -> np.ndarray:

@@ -25,6 +25,12 @@ PATHS = (
     ("rod", "rod", "valley", "rod", STROKES["rod"]),
     ("central", "central", "valley", "central, Σ", STROKES["central"]),
 )
+PERIODS = {
+    0: "No clear period along the top mode",
+    1: "At rest along the top mode",
+    2: "Period 2 along the top mode",
+    4: "Period 4 along the top mode",
+}
 MOST_POINTS = 1500
 _TURN = np.linspace(0, 2 * np.pi, 61)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
@@ -34,6 +40,7 @@ class ValleyView(View):
     key = "valley"
     title = "Valley"
     caption = "From wall to wall, while the centre drifts along."
+    about_fact = "The optimizer's last 40 steps along the top mode as it was on reaching the edge. A rod stands for period 2."
     options = {"trail": {"150": "150 steps", "600": "600", "all": "all"}}
 
     def __init__(self, canvas: Canvas):
@@ -96,6 +103,13 @@ class ValleyView(View):
         if len(reading.history) and self._rows(reading).start == len(reading.history):
             return "The plane is fixed when the flows start."
         return ""
+
+    def fact(self, reading: Reading) -> str:
+        """The measured period of what the rod stands for (math.md 7)."""
+        periods = reading.history.series("discrete", "period")
+        if not len(periods) or not np.isfinite(periods[-1]):
+            return ""
+        return PERIODS.get(int(periods[-1]), "")
 
     def _rows(self, reading: Reading) -> slice:
         """The newest rows, as many as the trail is long, that share the newest basis."""

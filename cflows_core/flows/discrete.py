@@ -143,7 +143,7 @@ class Discrete(Flow[DiscreteState]):
             "grad_norm_sq": float(state.gradient @ state.gradient),
             "path_length": state.travelled,
             "half_difference": float(state.half_difference.norm()),
-            "period": float(period(state.swings.numpy(force=True))) if len(state.swings) == WINDOW else math.nan,
+            "period": float(period(state.swings.numpy(force=True), fading=False)) if len(state.swings) == WINDOW else math.nan,
         } | self.adaptive_series(self.adapted(state))
         if state.momentum_half_difference is not None:
             values["momentum_half_difference"] = float(state.momentum_half_difference.norm())

@@ -70,7 +70,7 @@ def build_problem(config: RunConfig) -> Problem:
         config.criterion,
         dtype=dtype,
         device=device,
-        derivatives=config.derivatives,
+        derivatives="exact" if config.derivatives == "auto" and _has_kinks(config) else config.derivatives,
         max_memory=config.max_memory,
     )
     assert objective.weights is not None
@@ -84,6 +84,11 @@ def build_problem(config: RunConfig) -> Problem:
 
 def _dtype(config: RunConfig) -> torch.dtype:
     return torch.float32 if config.dtype == "float32" else torch.float64
+
+
+def _has_kinks(config: RunConfig) -> bool:
+    """Whether differences of gradients would meet jumps: ReLU's, which exact derivatives pass over."""
+    return config.activation == "relu" or (config.activation == "gelu_relu" and config.activation_mix > 0)
 
 
 def _device(config: RunConfig, n_params: int) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
-from cflows_core.frames import Event, Frame
+from cflows_core.frames import COORDINATES, Event, Frame
 from cflows_core.history import History
+from cflows_core.rules import ABLATIONS
 
 MODES = 6
 EDGE_AT = 200  # the step at which the made-up run reaches the edge
@@ -40,6 +42,7 @@ def synthetic_frame(step: int, config: RunConfig) -> Frame:
             "valley": centre + np.array([across, 0.0]),
             "valley_centre": centre,
             "valley_basis": float(EDGE_AT if edge else 0),
+            "period": 2.0 if edge else 1.0,
         },
         "stable": {
             "loss": 0.06 + 0.44 * math.exp(-step / 220),
@@ -71,11 +74,28 @@ def synthetic_frame(step: int, config: RunConfig) -> Frame:
             "valley_extent": np.array([math.sqrt(amplitude), 0.02]),
         },
     }
+    for name in ABLATIONS:
+        flows[name] = {"loss": 0.9 * base, "grad_norm_sq": 0.9 * squared, "effective_eigs": held, "nu_norm": 0.9 * squared}
+    _observe(flows, config, squared, amplitude)
     flows = {name: flows[name] for name in config.flows}
-    distance = {"stable": 2e-4 * step, "central": 2e-5 * step, "rod": 5e-6 * step}
+    distance = {"stable": 2e-4 * step, "central": 2e-5 * step, "rod": 5e-6 * step, **dict.fromkeys(ABLATIONS, 1e-4 * step)}
     events = (Event(step, "central", "rank", "Σ has rank 1 from here on."),) if step == EDGE_AT else ()
     others = [name for name in config.flows if name != "discrete"]
     return Frame(step, 0.02 * step, 40.0 * step, flows, {f: distance[f] for f in others}, dict.fromkeys(config.flows, "running"), events)
+
+
+def _observe(flows: dict[str, dict[str, Any]], config: RunConfig, squared: float, amplitude: float) -> None:
+    """What is measured beyond the flows, where the configuration asks for it."""
+    weights = np.linspace(0.1, 1.0, COORDINATES)
+    if "average" in config.observe:
+        flows["discrete"]["loss_average"] = flows["discrete"]["loss_midpoint"] + 0.1 * amplitude
+    if "coordinates" in config.observe:
+        for name, share in zip(flows, np.linspace(1.0, 2.0, len(flows)), strict=True):
+            flows[name]["grad_sq_coordinates"] = share * (squared + 4 * amplitude) * weights
+            flows[name] |= {"nu_coordinates": share * squared * weights, "step_size_coordinates": config.lr / (share * weights)}
+    if "stationary" in config.observe:
+        speeds = {"speed_stationary": 3 * squared, "speed_minimal_trace": 4 * squared, "speed_vanilla": squared}
+        flows["central"] |= speeds | {"nu_stationary_cosine": 0.9, "nu_stationary_coordinates": squared * weights}
 
 
 def synthetic_history(n: int, config: RunConfig | None = None) -> History:

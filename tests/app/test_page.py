@@ -21,9 +21,10 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
-from cflows_app.theme import DARK
-from cflows_core.config import OPTIMIZER_NAMES, RunConfig
+from cflows_app.theme import DARK, LIGHT, STROKES
+from cflows_core.config import OBSERVABLES, OPTIMIZER_NAMES, RunConfig
 from cflows_core.errors import EngineError
+from cflows_core.rules import ABLATIONS
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +193,45 @@ def test_a_control_says_what_its_field_says(name):
 def test_nine_optimizers_are_laid_out():
     cells = [cell for row in form.specification()["optimizer"]["rows"] for cell in row["cells"]]
     assert {cell["value"] for cell in cells} == set(OPTIMIZER_NAMES)
+
+
+def test_boxes_of_flows_and_observables():
+    spec = form.specification()
+    flows = {entry["value"]: entry for entry in (*spec["flows"]["entries"], *spec["flows"]["compared"])}
+    assert list(flows) == RunConfig.param["flows"].objects
+    for name, entry in flows.items():
+        assert entry["optimizers"] == (list(ABLATIONS[name]) if name in ABLATIONS else None)
+        assert bool(entry["doc"]) == (name in ABLATIONS)
+        assert entry["stroke"][0] in LIGHT
+        assert entry["stroke"][0] in DARK
+    observed = spec["observe"]["entries"]
+    assert [entry["value"] for entry in observed] == list(OBSERVABLES)
+    assert all(OBSERVABLES[entry["value"]][1:] in entry["doc"] for entry in observed)
+
+
+def test_every_flow_has_a_stroke_of_its_own():
+    strokes = [(STROKES[name].color, STROKES[name].dash) for name in RunConfig.param["flows"].objects]
+    assert len(set(strokes)) == len(strokes)
+    assert len({dash for color, dash in strokes if color in ("stationary", "rod", "ablation")}) == 5  # colours that some see alike
+
+
+def test_a_weight_is_chosen(fake_engine):
+    async def scene(page: ExplorePage):
+        gradients = page.views[5]
+        page._on_form({"edit": "optimizer", "value": "adam"})
+        page._on_form({"edit": "observe", "value": ["coordinates"]})
+        await done(page)
+        page._on_transport({"action": "run"})
+        await done(page)
+        page.session.runner.play(3)
+        for option, value in (("unit", "nu"), ("weight", "4")):
+            page._on_legend(gradients, {"choose": option, "value": value})
+        page.tick()
+        nu = page.session.history.series("rod", "nu_coordinates")[:, 4]
+        np.testing.assert_allclose(page.canvas.table.source.data["rod.gradients.rod"], nu, rtol=1e-6)
+        assert page.legends["gradients"].state["note"] == ""
+
+    play(fake_engine, scene)
 
 
 def test_a_port_in_use_is_one_sentence():

@@ -11,7 +11,7 @@ import pytest
 import cflows_app.session as session_module
 from cflows_app.session import CUSTOM, Session, present
 from cflows_app.stored import Stored
-from cflows_core.config import RunConfig
+from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.presets import PRESETS
 
 FIRST = next(iter(PRESETS))
@@ -245,6 +245,53 @@ def test_flows_that_the_run_lacks_are_told(stored, fake_engine):
         assert session.notes == [
             ("absent", "This run was started without the rod flow: Reset begins again with what is ticked."),
         ]
+
+    play(fake_engine, scene)
+
+
+def test_a_flow_that_the_optimizer_lacks_leaves_with_it(stored, fake_engine):
+    async def scene(session: Session):
+        session.edit("optimizer", "rmsprop")
+        session.show([*FLOW_NAMES, "central_no_curvature", "stationary"])
+        session.edit("observe", ["valley", "stationary"])
+        await session.do(session.run)
+        assert session.run_config.flows == session.shown == [*FLOW_NAMES, "central_no_curvature", "stationary"]
+        session.edit("optimizer", "scalar_rmsprop")
+        assert session.shown == session.config.flows == [*FLOW_NAMES, "central_no_curvature"]
+        assert session.config.observe == ["valley"]
+        session.edit("optimizer", "gd")
+        assert session.shown == session.config.flows == list(FLOW_NAMES)
+        session.show([*FLOW_NAMES, "stationary"])  # a box that was just being hidden
+        assert session.config.flows == list(FLOW_NAMES)
+        assert session.errors == {}
+
+    play(fake_engine, scene)
+
+
+def test_what_needs_the_central_flow_leaves_with_it(stored, fake_engine):
+    async def scene(session: Session):
+        session.edit("optimizer", "rmsprop")
+        session.edit("observe", ["stationary"])
+        await session.do(session.run)
+        session.show(["discrete", "rod"])
+        assert session.config.observe == []
+        await session.do(session.reset)
+        assert (session.run_config.observe, session.sentence) == ([], "")
+        session.edit("observe", ["stationary"])
+        assert "central flow" in session.errors["observe"]
+
+    play(fake_engine, scene)
+
+
+def test_flows_that_cannot_be_told_beside_their_boxes(stored, fake_engine):
+    async def scene(session: Session):
+        session.edit("optimizer", "rmsprop")
+        session.edit("bias_correction", "on")
+        session.show([*FLOW_NAMES, "stationary"])
+        assert "bias correction" in session.errors["flows"]
+        assert session.shown == list(FLOW_NAMES)
+        session.show(["discrete"])
+        assert session.errors == {}
 
     play(fake_engine, scene)
 

@@ -11,6 +11,7 @@ from cflows_app.theme import LIGHT
 from cflows_app.views import CovarianceView, DistanceView, EigenvalueView, GradientView, LossView, ValleyView
 from cflows_app.views.axis import StepAxis
 from cflows_app.views.canvas import Canvas
+from cflows_app.views.curves import COMPARED
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Frame
 from cflows_core.history import History
@@ -24,12 +25,12 @@ def history(make_history):
     return make_history(STEPS)
 
 
-def drawn(view_type, history, **options):
+def drawn(view_type, history, config=CONFIG, **options):
     """A view and its table after one look at the history, without smoothing."""
     canvas = Canvas(Table(0.0), LIGHT)
     view = view_type(canvas)
-    view.show(FLOW_NAMES)
-    reading = Reading(history, CONFIG, options)
+    view.show(config.flows)
+    reading = Reading(history, config, options)
     StepAxis(canvas, [view]).update(history, 0)
     canvas.table.update(reading)
     view.refresh(reading, following=True)
@@ -42,14 +43,14 @@ def drawn(view_type, history, **options):
         (LossView, "discrete.loss", "discrete", "loss"),
         (LossView, "central.predicted_loss", "central", "predicted_loss"),
         (LossView, "rod.loss", "rod", "loss"),
-        (GradientView, "central.predicted_grad_norm_sq", "central", "predicted_grad_norm_sq"),
-        (GradientView, "discrete.grad_norm_sq.smooth", "discrete", "grad_norm_sq"),
+        (GradientView, "central.gradients.central pred.", "central", "predicted_grad_norm_sq"),
+        (GradientView, "discrete.gradients.smoothed", "discrete", "grad_norm_sq"),
     ],
 )
 def test_curves_are_the_series_of_the_run(history, view, column, flow, series):
     _, data = drawn(view, history)
     expected = history.series(flow, series).copy()
-    if column.endswith("smooth"):
+    if column.endswith("smoothed"):
         expected[300] = np.nan  # the learning rate changes
     np.testing.assert_allclose(data[column], expected, rtol=1e-6)
 
@@ -99,12 +100,136 @@ def test_legend_entries_hide_all_their_curves(history):
     view, _ = drawn(EigenvalueView, history)
     assert [entry["label"] for entry in view.legend] == ["edge", "stable", "optimizer", "rod", "central"]
     view.toggle("optimizer")
-    shown = {legend: renderer.visible for legend, _, renderer in view.drawn}
+    shown = {legend: renderer.visible for legend, flow, renderer in view.drawn if flow in FLOW_NAMES}
     assert shown == {"edge": True, "stable": True, "optimizer": False, "rod": True, "central": True}
     view.show(["discrete", "central"])
     assert [entry["label"] for entry in view.legend] == ["edge", "optimizer", "central"]
     view.toggle("optimizer")
-    assert all(renderer.visible == (flow != "stable" and flow != "rod") for _, flow, renderer in view.drawn)
+    assert all(renderer.visible == (flow in ("discrete", "central")) for _, flow, renderer in view.drawn)
+
+
+ADAPTED = RunConfig(
+    optimizer="rmsprop",
+    lr=0.01,
+    flows=[*FLOW_NAMES, "central_no_curvature", "stationary", "stationary_limit"],
+    observe=["valley", "average", "coordinates", "stationary"],
+)
+
+
+def entries(view) -> list[str]:
+    return [entry["label"] for entry in view.legend]
+
+
+@pytest.mark.parametrize(
+    ("view", "column", "series"),
+    [
+        (LossView, "{}.loss", "loss"),
+        (EigenvalueView, "{}.effective_eigs.0", "effective_eigs"),
+        (DistanceView, "{}.distance", "distance"),
+        (GradientView, "{}.gradients.{}", "grad_norm_sq"),
+    ],
+)
+def test_flows_for_comparison_are_drawn_where_they_run(make_history, view, column, series):
+    history = make_history(60, ADAPTED)
+    view, data = drawn(view, history, ADAPTED)
+    for flow, legend in COMPARED.items():
+        assert (legend in entries(view)) == (flow in ADAPTED.flows)
+        values = history.distance(flow) if series == "distance" else history.series(flow, series)
+        values = values[:, 0] / 2 if values.ndim == 2 else values  # shares of the threshold
+        assert np.isfinite(values).all() == (flow in ADAPTED.flows)
+        np.testing.assert_allclose(data[column.format(flow, legend)], values, rtol=1e-6)
+    view.show(FLOW_NAMES)
+    assert not set(COMPARED.values()) & set(entries(view))
+
+
+def test_the_loss_at_the_average_is_offered_where_it_is_observed(make_history, history):
+    view, data = drawn(LossView, observing := make_history(60, ADAPTED), ADAPTED)
+    assert "iterates' average" in entries(view)
+    np.testing.assert_allclose(data["discrete.loss_average"], observing.series("discrete", "loss_average"), rtol=1e-6)
+    view, data = drawn(LossView, history)
+    assert "iterates' average" not in entries(view)
+    assert np.isnan(data["discrete.loss_average"]).all()
+
+
+@pytest.mark.parametrize(
+    ("unit", "flow", "legend", "series"),
+    [
+        ("gradient", "discrete", "raw", "grad_sq_coordinates"),
+        ("gradient", "discrete", "smoothed", "grad_sq_coordinates"),
+        ("gradient", "central", "central pred.", "grad_sq_coordinates"),
+        ("gradient", "rod", "rod pred.", "grad_sq_coordinates"),
+        ("nu", "discrete", "optimizer", "nu_coordinates"),
+        ("nu", "stationary", "stationary", "nu_coordinates"),
+        ("step", "rod", "rod", "step_size_coordinates"),
+        ("harmonic", "stable", "stable", "step_size_coordinates"),
+    ],
+)
+def test_one_weight(make_history, unit, flow, legend, series):
+    history = make_history(60, ADAPTED)
+    view, data = drawn(GradientView, history, ADAPTED, **{"gradients.unit": unit, "gradients.weight": "3"})
+    assert legend in entries(view)
+    np.testing.assert_allclose(data[f"{flow}.gradients.{legend}"], history.series(flow, series)[:, 3], rtol=1e-6)
+    assert ("ν̄, stationary" in entries(view)) == (unit == "nu")
+    assert ("central" in entries(view)) == (unit != "gradient")  # of one weight's gradient it has a prediction only
+
+
+def test_the_stationary_value_of_a_weight(make_history):
+    history = make_history(60, ADAPTED)
+    _, data = drawn(GradientView, history, ADAPTED, **{"gradients.unit": "nu", "gradients.weight": "9"})
+    np.testing.assert_allclose(data["central.nu_stationary"], history.series("central", "nu_stationary_coordinates")[:, 9], rtol=1e-6)
+
+
+def test_the_stationary_preconditioner(make_history):
+    history = make_history(60, ADAPTED)
+    view, data = drawn(GradientView, history, ADAPTED, **{"gradients.unit": "speeds"})
+    assert entries(view) == ["stationary P̄", "least trace P̂", "gradient descent at η = 2/S"]
+    np.testing.assert_allclose(data["central.speed_vanilla"], history.series("central", "speed_vanilla"), rtol=1e-6)
+    view, data = drawn(GradientView, history, ADAPTED, **{"gradients.unit": "cosine"})
+    assert entries(view) == ["ν and its stationary value"]
+    np.testing.assert_allclose(data["central.nu_stationary_cosine"], 0.9, rtol=1e-6)
+
+
+def test_choices_of_the_gradients():
+    view = GradientView(Canvas(Table(0.0), LIGHT))
+
+    def offered():
+        return [offer["name"] for offer in view.offers]
+
+    assert offered() == ["scale", "unit", "weight"]
+    view.choose("weight", "0")
+    assert (view.figure.yaxis[0].axis_label, view.hidden) == ("(∂L/∂wᵢ)²", set())
+    view.choose("unit", "cosine")
+    assert (offered(), view.choices["scale"]) == (["scale", "unit"], "linear")
+    view.choose("unit", "nu")
+    assert (offered(), view.choices["scale"], view.figure.yaxis[0].axis_label) == (["scale", "unit", "weight"], "log", "νᵢ")
+
+
+@pytest.mark.parametrize(
+    ("config", "options", "said"),
+    [
+        (RunConfig(), {"gradients.unit": "step"}, "does not adapt"),
+        (RunConfig(), {"gradients.weight": "2"}, "tick “Ten weights” under More"),
+        (RunConfig(), {"gradients.unit": "speeds"}, "RMSProp only"),
+        (RunConfig(optimizer="rmsprop"), {"gradients.unit": "cosine"}, "tick “Stationary ν” under More"),
+        (RunConfig(optimizer="scalar_adam", observe=["coordinates"]), {"gradients.unit": "nu", "gradients.weight": "2"}, "share one ν"),
+    ],
+)
+def test_what_the_run_lacks_is_told(history, config, options, said):
+    view, _ = drawn(GradientView, history, config, **options)
+    assert said in view.note(Reading(history, config, options))
+    assert view.note(Reading(history, ADAPTED, options)) == ""
+
+
+@pytest.mark.parametrize(
+    ("period", "said"), [(2.0, "Period 2"), (4.0, "Period 4"), (0.0, "No clear period"), (1.0, "At rest"), (np.nan, "")]
+)
+def test_the_period_stands_beside_the_rod(period, said):
+    history = History([Frame(0, 0.0, 0.0, {"discrete": {"loss": 1.0, "period": period}})])
+    view, _ = drawn(ValleyView, history)
+    fact = view.fact(Reading(history, CONFIG, {}))
+    assert said in fact
+    assert bool(fact) == bool(said)
+    assert view.fact(Reading(History([Frame(0, 0.0, 0.0, {})]), CONFIG, {})) == ""  # a run from before it was measured
 
 
 def test_the_valley_shows_the_newest_plane_only(history):

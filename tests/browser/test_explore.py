@@ -11,7 +11,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
-PANELS = ["Train loss", "Eigenvalues", "Oscillation Σ", "Distance to the optimizer", "Valley", "Squared gradient norm"]
+PANELS = ["Train loss", "Eigenvalues", "Oscillation Σ", "Distance to the optimizer", "Valley", "Gradients and ν"]
 
 
 def test_the_first_screen_draws_a_stored_run(visit):
@@ -167,6 +167,32 @@ def test_hidden_flows_disappear_everywhere(visit):
     visit.page.locator("#distance").get_by_role("button", name="rod", exact=True).wait_for(state="detached", timeout=60_000)
     visit.page.get_by_label("Rod flow").check()
     visit.page.locator("#distance").get_by_role("button", name="rod", exact=True).wait_for(timeout=60_000)
+
+
+def test_a_flow_for_comparison_runs_where_it_exists(visit):
+    visit.open()
+    box = visit.page.get_by_label("No curvature regularisation")
+    entry = visit.page.locator("#loss").get_by_role("button", name="no curvature", exact=True)
+    assert not box.is_visible()
+    visit.page.locator("label.cell", has_text="RMSProp").last.click()
+    visit.wait("table.step.length == 0")
+    box.check()
+    rate = visit.page.get_by_label("Learning rate η (step size)", exact=True)
+    rate.fill("0.005")
+    rate.press("Enter")
+    visit.page.locator("summary").click()
+    start = visit.page.get_by_label("Warm start (steps)", exact=True)
+    start.fill("2")
+    start.press("Enter")
+    visit.button("Run").click()
+    visit.wait("table['central_no_curvature.loss'].some((value) => value > 0)")
+    assert entry.is_visible()
+    assert visit.page.locator("#distance").get_by_role("button", name="no curvature", exact=True).is_visible()
+    visit.page.locator("label.cell", has_text="GD").click()
+    box.wait_for(state="hidden", timeout=60_000)
+    entry.wait_for(state="detached", timeout=60_000)
+    visit.wait("table.step.length == 0")
+    assert visit.page.locator(".refused:visible").count() == 0
 
 
 def test_every_control_has_a_name(visit):

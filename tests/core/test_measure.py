@@ -144,6 +144,14 @@ def test_a_single_spike_does_not_hide_a_period() -> None:
     assert measure.period(orbit) == 2
 
 
+def test_a_beat_is_no_rest_unless_it_is_asked() -> None:
+    """Two modes of period 2 with opposite growth: the amplitude falls to a fifth and comes back, and the period is 2 all along."""
+    t = np.arange(40)
+    beat = (-1.0) ** t * (1.2 + np.cos(2 * np.pi * (t + 2) / 80))
+    assert measure.period(beat) == 1
+    assert measure.period(beat, fading=False) == 2
+
+
 def test_no_period_without_enough_values() -> None:
     assert measure.period(np.ones(11)) == 0
     assert measure.period([*np.ones(20), np.nan]) == 0

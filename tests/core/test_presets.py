@@ -108,7 +108,10 @@ def test_every_optimizer_reaches_its_edge(name: str) -> None:
     config = PRESETS[name].config.replace(flows=["discrete"], observe=[])
     simulation = Simulation(config)
     threshold = simulation.optimizer.threshold
-    eigenvalue = [float(frame.flows["discrete"]["effective_eigs"][0]) / threshold for frame in simulation.advance(steps=max(700, config.warm_start + 300))]
+    eigenvalue = [
+        float(frame.flows["discrete"]["effective_eigs"][0]) / threshold
+        for frame in simulation.advance(steps=max(700, config.warm_start + 300))
+    ]
     assert sum(0.9 < value < 1.1 for value in eigenvalue) >= 100
 
 

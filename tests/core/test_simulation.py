@@ -11,6 +11,9 @@ import torch
 
 import cflows_core as cf
 from cflows_core import ConfigError, Frame, RunConfig, Simulation, StoreError
+from cflows_core.config import FLOW_NAMES, OBSERVABLES, OPTIMIZER_NAMES
+from cflows_core.flows.central import Central
+from cflows_core.rules import ABLATIONS
 
 SMALL = RunConfig(n_train=60, width=8, depth=2, lr=0.35, warm_start=20, steps=15, n_eigs=3, checkpoint_every=10)
 
@@ -120,6 +123,104 @@ def test_checkpoint_resumes_bit_for_bit(at: int, tmp_path) -> None:
     loaded = Simulation.load(path)
     assert loaded.step_number == at
     assert_identical(loaded.advance(steps=100), whole[at:])
+
+
+# Every flow that exists for an optimizer, with everything that can be observed; lr changes, and one flow remembers its dual solution.
+FULL = {
+    "rmsprop": RunConfig(
+        optimizer="rmsprop", n_train=10, width=1, depth=1, lr=0.03, warm_start=2, steps=3, substeps=1, n_eigs=3, changes=[(5, "lr", 0.02)],
+        flows=[*FLOW_NAMES, "central_no_curvature", "stationary", "stationary_limit"], observe=list(OBSERVABLES),
+    ),
+    "gd": RunConfig(
+        n_train=10, width=1, depth=1, lr=0.4, warm_start=2, steps=6, n_eigs=2, changes=[(5, "lr", 0.5)],
+        flows=[*FLOW_NAMES, "modified"], observe=[kind for kind in OBSERVABLES if kind != "stationary"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_checkpoint_with_every_flow_and_observable_resumes_bit_for_bit(name: str, tmp_path) -> None:
+    """Through a file, ahead of the flows' first frame, before a change and at the end: series, distances, statuses and events."""
+    config = FULL[name]
+    start, end = config.warm_start, config.warm_start + config.steps + 1
+    whole, paths, simulation = [], {}, Simulation(config)
+    while not simulation.finished:
+        at = simulation.step_number
+        if at in (start, end - 2):
+            paths[at] = simulation.save(tmp_path / f"{at}.pt")
+        whole.append(next(simulation))
+    assert set(simulation.states) == set(config.flows)
+    assert len(whole) == end
+    for at, path in paths.items():
+        rest = Simulation.load(path).advance(steps=1000)
+        assert_identical(rest, whole[at:])
+        for ours, theirs in zip(rest, whole[at:], strict=True):
+            assert (ours.status, ours.events, ours.gradients) == (theirs.status, theirs.events, theirs.gradients)
+    done = Simulation.load(simulation.save(tmp_path / "end.pt"))
+    assert done.finished
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"flows": ["central", "modified"], "optimizer": "rmsprop"},
+            r"flow modified exists for gd only, got optimizer='rmsprop': leave it",
+        ),
+        ({"flows": ["central_no_curvature"], "optimizer": "gd"}, r"exists for scalar_rmsprop and rmsprop only, got optimizer='gd'"),
+        ({"flows": ["stationary"], "optimizer": "scalar_rmsprop"}, r"flow stationary exists for rmsprop only"),
+        ({"flows": ["stationary_limit"], "optimizer": "rmsprop", "bias_correction": "on"}, r"no bias correction, got .*set it to 'off'"),
+        ({"observe": ["stationary"], "optimizer": "rmsprop", "bias_correction": "on"}, r"no bias correction, got .*set it to 'off'"),
+        ({"observe": ["stationary"], "optimizer": "adam"}, r"rmsprop's central flow .*, got optimizer='adam'"),
+        ({"observe": ["stationary"], "optimizer": "rmsprop", "flows": ["stable"]}, r"with flows discrete, stable: leave it out"),
+    ],
+)
+def test_fields_that_contradict_one_another(fields: dict, words: str) -> None:
+    """One sentence with the rule, the value and the remedy; on the constructor, and on a copy with fields changed."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        RunConfig(**fields)
+    assert str(caught.value).endswith(".")
+    with pytest.raises(ConfigError, match=words):
+        RunConfig().replace(**fields)
+
+
+def test_flows_for_comparison_are_allowed_where_they_exist() -> None:
+    for flow, optimizers in ABLATIONS.items():
+        for name in OPTIMIZER_NAMES:
+            if name in optimizers:
+                assert flow in RunConfig(optimizer=name, flows=[flow]).flows
+            else:
+                with pytest.raises(ConfigError, match="leave it out of `flows`"):
+                    RunConfig(optimizer=name, flows=[flow])
+    RunConfig(optimizer="rmsprop", flows=["stationary"], bias_correction="off")
+
+
+def test_a_loose_complementarity_problem_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    """At the first residual above 5e-3, never again, nor after a resume; no word at 4e-3."""
+    residuals = {3: 4e-3, 5: 6e-3, 6: 1e-3, 8: 1e-2, 10: 1e-2}
+    true_series = Central.series
+
+    def series(self: Central, state) -> dict:
+        return true_series(self, state) | {"sdcp_residual": residuals.get(round(state.point.tau), 0.0)}
+
+    monkeypatch.setattr(Central, "series", series)
+    simulation = Simulation(RunConfig(n_train=10, width=1, depth=1, lr=0.1, steps=10, n_eigs=1, flows=["central"], observe=[]))
+    frames = simulation.advance(steps=8)
+    frames += Simulation.load(simulation.save(tmp_path / "loose.pt")).advance(steps=10)
+    told = [event for frame in frames for event in frame.events if "ν changes faster" in event.message]
+    assert [(event.step, event.flow, event.kind) for event in told] == [(5, "central", "note")]
+    assert "More `substeps` or `n_eigs` may help." in told[0].message
+
+
+def test_a_flow_with_short_memory_is_told_to_be_loose() -> None:
+    """RMSProp whose ν forgets two thirds of itself a step: the tangent of √ν is off by more than a per cent."""
+    config = RunConfig(optimizer="rmsprop", beta2=0.3, n_train=20, width=2, depth=1, lr=0.03, warm_start=10, steps=10, n_eigs=2)
+    frames = list(Simulation(config.replace(flows=["central"], observe=[])))
+    settled = [frame for frame in frames if "rank" in frame.flows.get("central", {})]
+    loose = [frame.step for frame in settled if frame.flows["central"]["sdcp_residual"] > 5e-3]
+    told = [event.step for frame in frames for event in frame.events if "ν changes faster" in event.message]
+    assert told == loose[:1]
+    assert told
 
 
 def test_a_file_that_is_no_checkpoint(tmp_path) -> None:
