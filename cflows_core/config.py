@@ -22,7 +22,7 @@ OBSERVABLES = {
     "outputs": "the network's outputs on the first test example",
     "average": "loss at the iterates' exponential moving average (one forward pass a step)",
     "coordinates": "ν, squared gradients and step sizes of ten weights spread over the network",
-    "stationary": "RMSProp's central flow against the stationary preconditioner (tens of gradients a step)",
+    "stationary": "RMSProp's central flow against the stationary preconditioner (found every ten steps, for hundreds of gradients)",
 }
 
 

@@ -125,7 +125,7 @@ SERIES: dict[str, Series] = _registry(
     ),
     Series("nu_coordinates", ("coordinate",), "", "ν of ten weights, after the step's update (RMSProp, Adam and NAdam).", _ADAPTED),
     Series("step_size_coordinates", ("coordinate",), "step size", "Effective step size 1/P of ten weights.", _ADAPTED),
-    Series("nu_stationary_cosine", (), "", "Cosine between ν and its stationary value ν̄(w) ([CF] Fig. 20).", (_C,)),
+    Series("nu_stationary_cosine", (), "", "Cosine between ν and its stationary value ν̄(w), found every ten steps ([CF] Fig. 20).", (_C,)),
     Series("nu_stationary_coordinates", ("coordinate",), "", "Stationary value ν̄(w) of ν at the ten weights.", (_C,)),
     Series("speed_stationary", (), "1/step", "|∇L|² in the metric of the inverse stationary preconditioner, [CF] eq. 35 (Fig. 21).", (_C,)),
     Series("speed_minimal_trace", (), "1/step", "The same of the preconditioner of least trace, [CF] eq. 36 (Fig. 21).", (_C,)),

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from cflows_core.flows import predictions
 from cflows_core.flows.base import padded
-from cflows_core.flows.comparison import Factors, compare_preconditioners
+from cflows_core.flows.comparison import Preconditioners
 from cflows_core.frames import COORDINATES, Value
 from cflows_core.valley import Valley
 
 if TYPE_CHECKING:
     from cflows_core.simulation import Simulation
 
+STATIONARY_EVERY = 10  # steps that stationary preconditioners may be old: finding them costs tens of gradients
 AT_EDGE = 0.98  # share of the threshold at which the valley's basis is fixed anew
 
 Frames = dict[str, dict[str, Value]]
@@ -27,16 +28,16 @@ class Watch:
     """What observing remembers from one step to the next.
 
     valley: the plane, once it is fixed. at_edge: whether it was fixed at the edge. coordinates [≤ 10]: the weights whose own series are
-    kept. factors: the dual solutions from which the next stationary preconditioners are found.
+    kept. preconditioners: RMSProp's stationary ones and what they are compared with, at most ten steps old.
     """
 
     valley: Valley | None = None
     at_edge: bool = False
     coordinates: Tensor | None = None
-    factors: Factors | None = None
+    preconditioners: Preconditioners | None = None
 
 
-NESTED: dict[str, type] = {"valley": Valley, "factors": Factors}
+NESTED: dict[str, type] = {"valley": Valley, "preconditioners": Preconditioners}
 
 
 def observe(simulation: Simulation) -> tuple[Frames, dict[str, float], Watch]:
@@ -139,11 +140,13 @@ def _see_stationary(simulation: Simulation, flows: Frames, watch: Watch) -> Watc
     state = simulation.states.get("central")
     if state is None or state.stopped:
         return watch
-    found = compare_preconditioners(simulation.flow("central"), state.point, state.gradient, watch.factors)
-    flows["central"] |= found.series
+    flow, found = simulation.flow("central"), watch.preconditioners
+    if found is None or simulation.step % STATIONARY_EVERY == 0:
+        found = Preconditioners.at(flow, state.point, state.gradient, found)
+    flows["central"] |= found.series(flow, state.point, state.gradient)
     if watch.coordinates is not None:
-        flows["central"]["nu_stationary_coordinates"] = padded(found.nu[watch.coordinates], COORDINATES)
-    return replace(watch, factors=found.factors)
+        flows["central"]["nu_stationary_coordinates"] = padded(found.nu(flow, state.point)[watch.coordinates], COORDINATES)
+    return replace(watch, preconditioners=found)
 
 
 def _see_valley(simulation: Simulation, flows: Frames, watch: Watch) -> Watch:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,35 +25,40 @@ from cflows_core.optimizers import State
 
 
 @dataclass(frozen=True)
-class Factors:
-    """Dual solutions of (35) and (36), [p, r] each, from which the next ones are found."""
+class Preconditioners:
+    """P̄ (35) and P̂ (36) [p], NaN where they were not found to their tolerance, and S/2 [], at one point.
+
+    stationary_factor, minimal_factor [p, r]: their dual solutions, from which the next ones are found.
+    """
 
     stationary: Tensor
     minimal_trace: Tensor
+    vanilla: Tensor
+    stationary_factor: Tensor
+    minimal_factor: Tensor
 
+    @classmethod
+    def at(cls, flow: Flow, point: State, gradient: Tensor, start: Preconditioners | None = None) -> Preconditioners:
+        """At a point of RMSProp, with ∇L = `gradient` there. Costs tens of gradients."""
+        product, lr = partial(flow.objective.hvp, point.w), flow.optimizer.lr_at(point.tau)
+        stationary = stationary_preconditioner(product, gradient, lr, start=start and start.stationary_factor)
+        minimal = minimal_trace_preconditioner(product, gradient, start=start and start.minimal_factor)
+        found = [at.P if at.converged else torch.full_like(at.P, math.nan) for at in (stationary, minimal)]
+        return cls(found[0], found[1], vanilla_preconditioner(product, gradient), stationary.factor, minimal.factor)
 
-class Comparison(NamedTuple):
-    """The series, ν̄ [p], and where to start the next time."""
+    def series(self, flow: Flow, point: State, gradient: Tensor) -> dict[str, Value]:
+        """ν at a point held against ν̄, and the three speeds there."""
+        assert point.nu is not None
+        return {
+            "nu_stationary_cosine": cosine(point.nu, self.nu(flow, point)),
+            "speed_stationary": speed(self.stationary, gradient),
+            "speed_minimal_trace": speed(self.minimal_trace, gradient),
+            "speed_vanilla": speed(self.vanilla, gradient),
+        }
 
-    series: dict[str, Value]
-    nu: Tensor
-    factors: Factors
-
-
-def compare_preconditioners(flow: Flow, point: State, gradient: Tensor, factors: Factors | None) -> Comparison:
-    """RMSProp's ν at a point of its central flow with ν̄, and the speeds of P̄ (35), P̂ (36) and S/2; `gradient`: ∇L there."""
-    product, lr = partial(flow.objective.hvp, point.w), flow.optimizer.lr_at(point.tau)
-    stationary = stationary_preconditioner(product, gradient, lr, start=None if factors is None else factors.stationary)
-    minimal = minimal_trace_preconditioner(product, gradient, start=None if factors is None else factors.minimal_trace)
-    nu = stationary_nu(stationary.P, lr)
-    assert point.nu is not None
-    series: dict[str, Value] = {
-        "nu_stationary_cosine": cosine(point.nu, nu),
-        "speed_stationary": speed(stationary.P, gradient),
-        "speed_minimal_trace": speed(minimal.P, gradient),
-        "speed_vanilla": speed(vanilla_preconditioner(product, gradient), gradient),
-    }
-    return Comparison(series, nu, Factors(stationary.factor, minimal.factor))
+    def nu(self, flow: Flow, point: State) -> Tensor:
+        """ν̄ [p]."""
+        return stationary_nu(self.stationary, flow.optimizer.lr_at(point.tau))
 
 
 def speed(P: Tensor, gradient: Tensor) -> float:

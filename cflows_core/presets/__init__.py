@@ -6,13 +6,14 @@ import difflib
 
 from cflows_core.errors import ConfigError
 from cflows_core.presets.descent import BREAKS, EDGE
+from cflows_core.presets.figures import FIGURES
 from cflows_core.presets.narrow import CNN, LONG
 from cflows_core.presets.optimizers import OPTIMIZERS
 from cflows_core.presets.preset import Preset
 
 __all__ = ["DEFAULT", "PRESETS", "Preset", "get"]
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*EDGE, *OPTIMIZERS, *LONG, *CNN, *BREAKS)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*EDGE, *OPTIMIZERS, *LONG, *CNN, *FIGURES, *BREAKS)}
 DEFAULT = next(iter(PRESETS))
 
 

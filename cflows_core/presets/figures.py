@@ -1,0 +1,76 @@
+"""The papers' figures at this machine's scale: docs/figures.md says what agrees."""
+
+from __future__ import annotations
+
+from cflows_core.config import RunConfig
+from cflows_core.presets.preset import Preset
+
+_FIGURES = "Figures of [CF]"
+_PAIR = ["discrete", "central"]
+_ABLATED = ["discrete", "central", "central_no_curvature"]
+
+FIGURES: tuple[Preset, ...] = (
+    Preset(
+        "fig-16",
+        "Acceleration by regularisation: Scalar RMSProp",
+        _FIGURES,
+        "At the edge from step 110 on; by step 600 the flow without regularisation is four times as sharp and steps a quarter as far.",
+        RunConfig(optimizer="scalar_rmsprop", lr=0.3, warm_start=0, steps=600, flows=_ABLATED),
+    ),
+    Preset(
+        "fig-16-small",
+        "The same, smaller η",
+        _FIGURES,
+        "From the same weights as fig-16: less regularisation, so the step size grows to 0.25 by step 600 instead of 0.67.",
+        RunConfig(optimizer="scalar_rmsprop", lr=0.1, warm_start=0, steps=600, flows=_ABLATED),
+    ),
+    Preset(
+        "fig-20",
+        "RMSProp's ν becomes stationary",
+        _FIGURES,
+        "The cosine of ν and its stationary value waits at 0.64 for 150 steps after the edge, passes 0.9 at step 620 and 0.99 at 800.",
+        RunConfig(optimizer="rmsprop", lr=0.001, warm_start=240, steps=660, flows=_PAIR, observe=["coordinates", "stationary"]),
+    ),
+    Preset(
+        "fig-20-fast",
+        "The same with β₂ = 0.9: at once",
+        _FIGURES,
+        "ν forgets in ten steps: the cosine is above 0.95 thirty steps after the edge, and the ten weights lie on their stationary values.",
+        RunConfig(optimizer="rmsprop", lr=0.001, beta2=0.9, warm_start=48, steps=252, flows=_PAIR, observe=["coordinates", "stationary"]),
+    ),
+    Preset(
+        "fig-21-small",
+        "Speeds of three preconditioners, small η",
+        _FIGURES,
+        "At η = 0.0003 the stationary preconditioner starts out slower than plain gradient descent and never reaches that of least trace.",
+        RunConfig(optimizer="rmsprop", lr=0.0003, warm_start=640, steps=760, flows=_PAIR, observe=["stationary"]),
+    ),
+    Preset(
+        "fig-21-large",
+        "Speeds of three preconditioners, large η",
+        _FIGURES,
+        "At η = 0.01 the stationary preconditioner is as fast as that of least trace within 2 per cent, both 2.5 times gradient descent.",
+        RunConfig(optimizer="rmsprop", lr=0.01, warm_start=100, steps=500, n_eigs=8, flows=_PAIR, observe=["stationary"]),
+    ),
+    Preset(
+        "fig-22",
+        "Acceleration by regularisation: RMSProp",
+        _FIGURES,
+        "Slower for 30 steps, then faster: by step 500 its step sizes are three times those of the flow without regularisation.",
+        RunConfig(optimizer="rmsprop", lr=0.01, warm_start=100, steps=400, n_eigs=8, flows=_ABLATED),
+    ),
+    Preset(
+        "annealing",
+        "Annealing: the loss falls onto the central flow",
+        _FIGURES,
+        "At step 400 η falls to a tenth: within ten steps the optimizer's loss, a fifth above the central flow's till then, lands on it.",
+        RunConfig(optimizer="rmsprop", lr=0.005, schedule="step(400, 0.1)", warm_start=100, steps=360, flows=_PAIR, observe=["average"]),
+    ),
+    Preset(
+        "annealing-gd",
+        "Annealing gradient descent",
+        _FIGURES,
+        "At step 350 η falls to a tenth and the loss by a twentieth: the valley's floor is where the central flow already was.",
+        RunConfig(lr=0.25, schedule="step(350, 0.1)", warm_start=100, steps=300, n_eigs=3, flows=_PAIR, observe=["average"]),
+    ),
+)
