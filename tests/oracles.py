@@ -217,6 +217,9 @@ class Method:
                 outer = np.diag(values)[None]
             rows.append(np.sqrt(self.c * self.share(dt) * self.P_rate(s.nu, s.tau)).reshape(-1, 1, 1) * outer)
         rows = np.concatenate(rows)
+        inside = _unconstrained(rows, alpha)
+        if inside is not None:
+            return U @ inside @ U.T
         # In units in which X and the goal are near 1, so that the solver's tolerance means something.
         size = np.abs(alpha).max() / (rows**2).sum()
         X = cvxpy.Variable((k, k), PSD=True)
@@ -282,6 +285,19 @@ class Method:
             by = [-self.direction(end.m, slope) / P]
             moves.append(np.concatenate(by + ([(1 - self.b1) * (slope - end.m)] if self.has_momentum else [])))
         return moves, nu_rate, after
+
+
+def _unconstrained(rows: Array, alpha: Array) -> Array | None:
+    """argmin ½ Σ_n ⟨rows_n, X⟩² + ⟨alpha, X⟩ over symmetric X, if it is positive definite: then the cone does not matter."""
+    i, j = np.triu_indices(len(alpha))
+    basis = np.zeros((len(i), *alpha.shape))
+    basis[np.arange(len(i)), i, j] = basis[np.arange(len(i)), j, i] = 1.0
+    features = np.einsum("nab,mab->nm", rows, basis)
+    if np.linalg.matrix_rank(features) < len(i):
+        return None
+    solution = np.linalg.solve(features.T @ features, -np.einsum("ab,mab->m", alpha, basis))
+    X = np.einsum("m,mab->ab", solution, basis)
+    return X if np.linalg.eigvalsh(X)[0] > 0 else None
 
 
 NINE = ("gd", "heavy_ball", "nesterov", "scalar_rmsprop", "scalar_adam", "scalar_nadam", "rmsprop", "adam", "nadam")
