@@ -50,10 +50,9 @@ class CentralState:
     """The flow's point, the oscillations' covariance, and caches.
 
     values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its
-    eigenvalues X, descending
-    (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]: H v_i.
-    sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old. bend: error of P̃'s tangent in the last
-    projection, as a share of it.
+    eigenvalues X, descending (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]:
+    H v_i. sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old. bend: error of P̃'s tangent in the
+    last projection, as a share of it.
     """
 
     point: State
@@ -119,23 +118,21 @@ class Central(Flow[CentralState]):
         return replace(state, sharpening=sharpening, reduction=reduction, residual=residual)
 
     def _substep(self, state: CentralState, dt: float, solve: bool) -> CentralState:
-        held = self._held(state)
         if not solve and float(state.values[0]) < NEAR * self.optimizer.threshold:
             point = self.optimizer.flow(state.point, state.gradient, dt)
             loss, gradient = self.loss_and_grad(point)
-            return replace(state, point=point, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0)
-        after = self._corrected(state, held, dt)
+            return replace(state, point=point, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0, bend=0.0)
+        after = self._projected(state, self._held(state), dt)
         for _ in range(CORRECTIONS):
-            if after.stopped or after.bend <= BENT:
+            if after.stopped or after.settling or after.bend <= BENT:
                 break
-            held = self._held(after)
-            after = self._corrected(state, held, dt)
+            after = self._projected(state, self._held(after), dt)
         if not after.stopped and (not math.isfinite(after.loss) or after.loss > state.ceiling):
             reason = f"The central flow stopped: its loss rose to {after.loss:.3g}, so no oscillation holds its top eigenvalue."
             return replace(after, stopped=reason)
         return after
 
-    def _corrected(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
+    def _projected(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
         """The state after dt: predicted, with ν driven by `held`, and projected."""
         c = self.optimizer.threshold
         predicted = self.optimizer.flow(state.point, state.gradient, dt, held)
