@@ -22,6 +22,7 @@ from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
 from cflows_core.rules import ABLATIONS
+from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
 
@@ -95,8 +96,8 @@ class Session(param.Parameterized):
                 kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
                 told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
                 sentences.append((status, told[-1] if told else f"The {WORDS[flow]} is {status}."))
-        rank = history.series("central", "rank")
-        if len(history) and rank[-1] == self.run_config.n_eigs:
+        rank, residual = history.series("central", "rank"), history.series("central", "sdcp_residual")
+        if len(history) and (rank[-1] >= self.run_config.n_eigs or residual[-1] > LOOSE):
             sentences += [("note", event.message) for event in history.events if event.kind == "note"][-1:]
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):

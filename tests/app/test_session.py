@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import cflows_app.session as session_module
 from cflows_app.session import CUSTOM, Session, present
 from cflows_app.stored import Stored
 from cflows_core.config import FLOW_NAMES, RunConfig
+from cflows_core.frames import Event
 from cflows_core.presets import PRESETS
+from tests.app.conftest import synthetic_frame
 
 FIRST = next(iter(PRESETS))
 
@@ -245,6 +248,18 @@ def test_flows_that_the_run_lacks_are_told(stored, fake_engine):
         assert session.notes == [
             ("absent", "This run was started without the rod flow: Reset begins again with what is ticked."),
         ]
+
+    play(fake_engine, scene)
+
+
+def test_a_remark_on_the_central_flow_stands_while_it_holds(stored, fake_engine):
+    async def scene(session: Session):
+        note = Event(300, "central", "note", "ν changes faster than the central flow can follow.")
+        for step, residual, events in ((300, 0.02, (note,)), (301, 1e-9, ())):
+            frame = synthetic_frame(step, session.run_config)
+            frame.flows["central"]["sdcp_residual"] = residual
+            session.history.append([replace(frame, events=events)])
+            assert session.notes == ([("note", note.message)] if events else [])
 
     play(fake_engine, scene)
 
