@@ -38,15 +38,31 @@ class RunConfig(param.Parameterized):
 
     # Problem
     dataset = param.Selector(
-        default="digits", objects=["digits", "cifar10"], constant=True, label="Data", doc="Training data: real images."
+        default="digits",
+        objects=["digits", "cifar10", "sorting", "chebyshev"],
+        constant=True,
+        label="Data",
+        doc="Training data: real images, sequences to be sorted, or a polynomial to be fitted.",
     )
-    architecture = param.Selector(default="mlp", objects=["mlp", "cnn"], constant=True, label="Model", doc="Architecture of the network.")
+    degree = param.Integer(
+        default=3, bounds=(1, 12), softbounds=(2, 6), constant=True, label="Degree", doc="Degree of the Chebyshev polynomial."
+    )
+    architecture = param.Selector(
+        default="mlp",
+        objects=["mlp", "cnn", "resnet", "vit", "lstm", "transformer", "mamba"],
+        constant=True,
+        label="Model",
+        doc="Architecture of the network; lstm, transformer and mamba read an image row by row.",
+    )
     width = param.Integer(
-        default=16, bounds=(1, 4096), softbounds=(8, 64), constant=True, label="Width", doc="Units of a hidden layer, or channels."
+        default=16,
+        bounds=(1, 4096),
+        softbounds=(8, 64),
+        constant=True,
+        label="Width",
+        doc="Units of a hidden layer, channels, or numbers a token; a multiple of 4 for resnet, vit and transformer.",
     )
-    depth = param.Integer(
-        default=2, bounds=(1, 64), softbounds=(1, 6), constant=True, label="Depth", doc="Hidden layers, or convolutional blocks."
-    )
+    depth = param.Integer(default=2, bounds=(1, 64), softbounds=(1, 6), constant=True, label="Depth", doc="Hidden layers, or blocks.")
     activation = param.Selector(
         default="tanh",
         objects=["gelu", "tanh", "silu", "relu", "gelu_relu"],
@@ -93,7 +109,7 @@ class RunConfig(param.Parameterized):
         doc="The first n examples; every step uses all of them.",
     )
     classes = param.Integer(
-        default=10, bounds=(2, 10), constant=True, label="Classes", doc="Only examples of the first so many classes are used."
+        default=10, bounds=(2, 10), constant=True, label="Classes", doc="Only images of the first so many classes are used."
     )
     # Optimizer
     optimizer = param.Selector(
@@ -275,6 +291,7 @@ class RunConfig(param.Parameterized):
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
         "problem": (
             "dataset",
+            "degree",
             "architecture",
             "width",
             "depth",

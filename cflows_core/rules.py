@@ -15,8 +15,31 @@ ABLATIONS = {
 }
 
 
+# Which data an architecture can read; and those that normalise or attend in groups of four.
+READS = {
+    **dict.fromkeys(("cnn", "resnet", "vit"), ("digits", "cifar10")),
+    **dict.fromkeys(("lstm", "transformer", "mamba"), ("digits", "cifar10", "sorting")),
+    "mlp": ("digits", "cifar10", "chebyshev"),
+}
+BY_FOUR = ("resnet", "vit", "transformer")
+
+
 def check_together(config: Any) -> None:
     """Raises `ConfigError` for a `RunConfig` whose fields contradict one another."""
+    if config.dataset not in READS[config.architecture]:
+        readers = [name for name, data in READS.items() if config.dataset in data]
+        raise ConfigError(
+            f"`architecture` must be one that reads {config.dataset}, got {config.architecture!r}: "
+            f"{' or '.join(readers)} {'do' if len(readers) > 1 else 'does'}, or take another `dataset`."
+        )
+    if config.architecture in BY_FOUR and config.width % 4:
+        raise ConfigError(
+            f"`width` must be a multiple of 4 for the {config.architecture}, got {config.width}: take {max(8, -(-config.width // 4) * 4)}."
+        )
+    if config.dataset == "chebyshev" and config.criterion != "mse":
+        raise ConfigError(f"`dataset='chebyshev'` is regression and needs criterion='mse', got {config.criterion!r}: set that.")
+    if config.dataset in ("sorting", "chebyshev") and config.targets == "signed":
+        raise ConfigError(f"`targets='signed'` needs images of two classes, got dataset={config.dataset!r}: set targets='onehot'.")
     if config.targets == "signed" and (config.classes != 2 or config.criterion != "mse"):
         raise ConfigError(
             f"`targets='signed'` needs two classes and mse, got classes={config.classes} and criterion={config.criterion!r}: "

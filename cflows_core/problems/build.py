@@ -43,11 +43,10 @@ class Problem:
 def build_problem(config: RunConfig) -> Problem:
     """The problem that the configuration's fields name. Raises `DataError` or `ModelError`."""
     dtype = _dtype(config)
-    data = datasets.load(config.dataset, n_train=config.n_train, classes=config.classes)
+    data = datasets.load(config.dataset, n_train=config.n_train, classes=config.classes, degree=config.degree)
     module = models.build(
         config.architecture,
-        input_shape=data.input_shape,
-        n_outputs=criteria.n_outputs(data.n_classes, config.targets),
+        data.signature(criteria.n_outputs(data.n_classes, config.targets, config.criterion)),
         width=config.width,
         depth=config.depth,
         activation=config.activation,
@@ -77,8 +76,10 @@ def build_problem(config: RunConfig) -> Problem:
     test = None
     if len(data.test_inputs):
         targets, labels = encode(data.test_labels).to(device), torch.as_tensor(data.test_labels).to(device)
-        targets = targets.to(dtype) if targets.is_floating_point() else targets
-        test = TestSet(torch.as_tensor(data.test_inputs).to(device, dtype), targets, criteria.get(config.criterion), labels)
+        targets = targets.to(dtype)
+        inputs = torch.as_tensor(data.test_inputs).to(device)
+        inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+        test = TestSet(inputs, targets, criteria.get(config.criterion), labels)
     return Problem(objective, objective.weights, test)
 
 

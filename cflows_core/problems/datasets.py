@@ -1,7 +1,7 @@
-"""Real images, as arrays: `load("digits", n_train=300)`, `load("cifar10", n_train=1000, classes=4)`.
+"""Data as arrays: `load("digits", n_train=300)`, `load("cifar10", n_train=1000, classes=4)`, `load("sorting", n_train=500)`.
 
 `digits` ships with scikit-learn and needs no network; `cifar10` is read from local files, which `download_cifar10` can
-fetch.
+fetch; `sorting` and `chebyshev` are computed.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from cflows_core.errors import DataError
+from cflows_core.problems import synthetic
 from cflows_core.problems.cifar10 import FILES, RECORD, find_cifar10, locate_cifar10, read_cifar10, search_path
 from cflows_core.problems.download import download_cifar10
+from cflows_core.problems.signature import Signature
 
 __all__ = ["NAMES", "Dataset", "describe", "download_cifar10", "find_cifar10", "load"]
 
@@ -30,8 +32,9 @@ MOST_CLASSES = 10
 class Dataset:
     """Training and test examples.
 
-    inputs: float64 [n, *input_shape]; labels: int64 [n], 0 to n_classes − 1; test_inputs and test_labels likewise,
-    possibly of length 0.
+    inputs: float64 [n, *input_shape], or int64 tokens below `vocabulary` where there is one; labels: int64 [n], 0 to n_classes − 1, or
+    [n, n_answers] for the last positions of a sequence, or float64 [n, 1] where n_classes is 0: regression. test_inputs and test_labels
+    likewise, possibly of length 0.
     """
 
     name: str
@@ -42,6 +45,12 @@ class Dataset:
     n_classes: int
     input_shape: tuple[int, ...]
     description: str
+    vocabulary: int = 0
+    n_answers: int = 0
+
+    def signature(self, n_outputs: int) -> Signature:
+        """What a network with so many outputs is given and asked."""
+        return Signature(self.input_shape, n_outputs, self.vocabulary, self.n_answers)
 
 
 def load(
@@ -49,17 +58,18 @@ def load(
     *,
     n_train: int,
     classes: int | None = None,
+    degree: int = 3,
     data_dir: str | os.PathLike[str] | None = None,
     n_test: int | None = None,
 ) -> Dataset:
-    """The first `n_train` examples of the first `classes` classes (default all ten), and test examples.
+    """The first `n_train` examples and test examples: of images the first `classes` classes (default all ten).
 
-    Test examples: for digits those after the training examples, for cifar10 its test batch; the first `n_test` of them
-    (default all). data_dir: where cifar10 lies (default: `cifar10.search_path`). Deterministic: no shuffling. Raises
+    Test examples: for digits those after the training examples, for cifar10 its test batch, for sorting the next thousand sequences, for
+    chebyshev (of degree `degree`) the points halfway between; the first `n_test` of them (default all). data_dir: where cifar10 lies (default: `cifar10.search_path`). Deterministic: no shuffling. Raises
     `DataError`.
     """
     classes = MOST_CLASSES if classes is None else classes
-    if name not in _READERS:
+    if name not in NAMES:
         raise DataError(
             f"Data must be one of {', '.join(NAMES)}, got {name!r}: choose one of these, or make an Objective of your own data."
         )
@@ -69,11 +79,21 @@ def load(
         raise DataError(f"`classes` must be 2 to {MOST_CLASSES}, got {classes}: give the number of classes to keep.")
     if n_test is not None and n_test < 0:
         raise DataError(f"`n_test` must be 0 or more, got {n_test}: leave it out for all test examples.")
-    inputs, labels, test_inputs, test_labels = _READERS[name](n_train, classes, data_dir)
+    if name in _READERS:
+        arrays = _READERS[name](n_train, classes, data_dir)
+        title = {"digits": DIGITS, "cifar10": "CIFAR-10 photographs, 32×32"}[name]
+        asked = {"n_classes": classes}
+        of = f" of {classes} classes"
+    elif name == "sorting":
+        arrays, title, of = synthetic.sorting(n_train), synthetic.TITLES[name], ""
+        asked = {"n_classes": synthetic.VOCABULARY, "vocabulary": synthetic.VOCABULARY, "n_answers": synthetic.LENGTH}
+    else:
+        arrays, title, of = synthetic.chebyshev(n_train, degree), synthetic.TITLES[name], f" of degree {degree}"
+        asked = {"n_classes": 0}
+    inputs, labels, test_inputs, test_labels = arrays
     test_inputs, test_labels = test_inputs[:n_test], test_labels[:n_test]
-    title = {"digits": DIGITS, "cifar10": "CIFAR-10 photographs, 32×32"}[name]
-    description = f"{title}: {len(labels):,} training and {len(test_labels):,} test examples of {classes} classes"
-    return Dataset(name, inputs, labels, test_inputs, test_labels, classes, inputs.shape[1:], description)
+    description = f"{title}: {len(labels):,} training and {len(test_labels):,} test examples{of}"
+    return Dataset(name, inputs, labels, test_inputs, test_labels, input_shape=inputs.shape[1:], description=description, **asked)
 
 
 def describe(name: str) -> str:
@@ -81,6 +101,8 @@ def describe(name: str) -> str:
     if name == "digits":
         found = importlib.util.find_spec("sklearn") is not None
         return f"{N_DIGITS:,} images, embedded in scikit-learn" if found else "not found: pip install scikit-learn"
+    if name in synthetic.TITLES:
+        return f"{synthetic.TITLES[name]}, computed"
     if name != "cifar10":
         raise DataError(f"Data must be one of {', '.join(NAMES)}, got {name!r}: choose one of these.")
     folder = find_cifar10()
@@ -129,4 +151,4 @@ _READERS: dict[str, Callable[[int, int, str | os.PathLike[str] | None], _Arrays]
     "digits": _digits,
     "cifar10": _cifar10,
 }
-NAMES = tuple(_READERS)
+NAMES = (*_READERS, *synthetic.TITLES)

@@ -47,7 +47,7 @@ def test_immutable() -> None:
         ({"lr": "fast"}, "`lr` must be positive, got 'fast'."),
         ({"width": 2.5}, "`width` must be a whole number from 1 to 4,096, got 2.5."),
         ({"steps": True}, "`steps` must be a whole number from 1 to 10,000,000, got True."),
-        ({"dataset": "mnist"}, "`dataset` must be one of digits, cifar10, got 'mnist'."),
+        ({"dataset": "mnist"}, "`dataset` must be one of digits, cifar10, sorting, chebyshev, got 'mnist'."),
         ({"flows": "central,rodd"}, "modified, stationary, stationary_limit, got 'rodd'."),
         ({"learning_rate": 1}, "A run has no field `learning_rate`"),
         ({"seeds": 1}, "did you mean seed"),

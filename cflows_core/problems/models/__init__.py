@@ -1,14 +1,14 @@
-"""Networks by name: `build("mlp", input_shape=(1, 8, 8), n_outputs=10, width=16, depth=2, activation="tanh")`.
+"""Networks by name: `build("mlp", Signature((1, 8, 8), 10), width=16, depth=2, activation="tanh")`.
 
-An architecture is a module class in a file of its own, called as (input_shape, n_outputs, width, depth, activation,
-activation_mix), made of the pieces in `layers.py`, whose output layer is named `head`; one line in `ARCHITECTURES`
-makes it known.
+An architecture is a module class in a file of its own, called as (signature, width, depth, activation), made of the pieces in
+`layers.py`, whose output layer is named `head`; one line in `ARCHITECTURES` makes it known.
 """
 
 from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -16,19 +16,32 @@ from torch import nn
 from cflows_core.errors import ModelError
 from cflows_core.problems.models.cnn import CNN
 from cflows_core.problems.models.layers import ACTIVATIONS, initialise
+from cflows_core.problems.models.lstm import LSTM
+from cflows_core.problems.models.mamba import Mamba
 from cflows_core.problems.models.mlp import MLP
+from cflows_core.problems.models.resnet import ResNet
+from cflows_core.problems.models.transformer import Transformer
+from cflows_core.problems.models.vit import ViT
+from cflows_core.problems.signature import Signature
 
 __all__ = ["ACTIVATIONS", "ARCHITECTURES", "build", "count_parameters"]
 
-ARCHITECTURES: dict[str, type[nn.Module]] = {"mlp": MLP, "cnn": CNN}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "mlp": MLP,
+    "cnn": CNN,
+    "resnet": ResNet,
+    "vit": ViT,
+    "lstm": LSTM,
+    "transformer": Transformer,
+    "mamba": Mamba,
+}
 DTYPES = (torch.float64, torch.float32)
 
 
 def build(
     architecture: str,
+    signature: Signature,
     *,
-    input_shape: tuple[int, ...],
-    n_outputs: int,
     width: int,
     depth: int,
     activation: str,
@@ -37,19 +50,19 @@ def build(
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
 ) -> nn.Module:
-    """A network with weights N(0, 1/fan_in), biases 0, and its output layer's weights times `head_scale`.
+    """A network with weights N(0, 1/fan_in), biases 0, and its output layer's weights times `head_scale` (and the architecture's own).
 
-    input_shape: of one example. activation_mix: position of `gelu_relu` from GeLU (0) to ReLU (1); others ignore it.
+    activation_mix: position of `gelu_relu` from GeLU (0) to ReLU (1); others ignore it.
     The weights depend on the shapes and `seed` alone, and are drawn in float64: a float32 network starts from the same
     ones, rounded. Raises `ModelError`.
     """
     _check_name("architecture", architecture, tuple(ARCHITECTURES))
     _check_name("activation", activation, tuple(ACTIVATIONS))
     for name, value in (
-        ("n_outputs", n_outputs),
+        ("n_outputs", signature.n_outputs),
         ("width", width),
         ("depth", depth),
-        *(("input_shape", size) for size in input_shape),
+        *(("input_shape", size) for size in signature.input_shape),
     ):
         if not isinstance(value, numbers.Integral) or value < 1:
             raise ModelError(
@@ -63,10 +76,10 @@ def build(
         raise ModelError(f"`seed` must be an integer of 0 or more, got {seed!r}: 0 is the usual one.")
     if dtype not in DTYPES:
         raise ModelError(f"`dtype` must be torch.float64 or torch.float32, got {dtype}: half precision has too few digits for curvature.")
-    module = ARCHITECTURES[architecture](tuple(input_shape), n_outputs, width, depth, activation, activation_mix)
+    module = ARCHITECTURES[architecture](signature, width, depth, lambda: ACTIVATIONS[activation](activation_mix))
     initialise(module, int(seed))
     with torch.no_grad():
-        module.get_submodule("head").get_parameter("weight").mul_(head_scale)
+        module.get_submodule("head").get_parameter("weight").mul_(head_scale * getattr(module, "HEAD_SCALE", 1.0))
     return module.to(dtype)
 
 

@@ -5,32 +5,22 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cflows_core.errors import ModelError
-from cflows_core.problems.models.layers import ACTIVATIONS, Conv3x3, Linear
+from cflows_core.problems.models.layers import Activation, Conv3x3, Linear, image_shape
+from cflows_core.problems.signature import Signature
 
 
 class CNN(nn.Module):
     """`depth` blocks of 3 × 3 convolution to `width` channels, activation, 2 × 2 average pool; then a linear head.
 
-    inputs [n, channels, height, width] -> outputs [n, n_outputs]. As in [RF] appendix H.4 (average pools because max
+    inputs [n, channels, height, width] -> outputs [n, C]. As in [RF] appendix H.4 (average pools because max
     pools are not smooth, [CF] section 6.1), but with one `width` for all blocks. Blocks whose grid is down to one row
     or column do not pool; an odd last row or column is dropped by a pool. Flattening keeps where a feature is: digits
     at depth 2 end on a 2 × 2 grid.
     """
 
-    def __init__(
-        self,
-        input_shape: tuple[int, ...],
-        n_outputs: int,
-        width: int,
-        depth: int,
-        activation: str,
-        activation_mix: float = 0.0,
-    ):
+    def __init__(self, signature: Signature, width: int, depth: int, activation: Activation):
         super().__init__()
-        if len(input_shape) != 3:
-            raise ModelError(f"A cnn needs inputs of (channels, height, width), got {tuple(input_shape)}: use the mlp for these.")
-        channels, *grid = input_shape
+        channels, *grid = image_shape(signature, "cnn")
         self.convolutions = nn.ModuleList()
         self.pools: list[bool] = []
         for _ in range(depth):
@@ -39,8 +29,8 @@ class CNN(nn.Module):
             self.pools.append(min(grid) >= 2)
             if self.pools[-1]:
                 grid = [grid[0] // 2, grid[1] // 2]
-        self.activation = ACTIVATIONS[activation](activation_mix)
-        self.head = Linear(channels * grid[0] * grid[1], n_outputs)
+        self.activation = activation()
+        self.head = Linear(channels * grid[0] * grid[1], signature.n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         for convolution, pool in zip(self.convolutions, self.pools, strict=True):

@@ -9,6 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cflows_core.errors import ModelError
+from cflows_core.problems.signature import Signature
+
 # Conv3x3 uses its dense matrix on grids of at most so many positions, and while it has at most so many entries (8 MB).
 LARGEST_DENSE_GRID = 16
 LARGEST_DENSE_MATRIX = 2**20
@@ -32,6 +35,7 @@ class GeluRelu(nn.Module):
         return f"mix={self.mix}"
 
 
+Activation = Callable[[], nn.Module]
 # By name, from `activation_mix`. GeLU is the exact x Φ(x), not its tanh approximation.
 ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
     "gelu": lambda mix: nn.GELU(),
@@ -45,10 +49,10 @@ ACTIVATIONS: dict[str, Callable[[float], nn.Module]] = {
 class Linear(nn.Module):
     """x Wᵀ + b, with weight [out, in] and bias [out]; `nn.Linear` without its draw from the global generator."""
 
-    def __init__(self, n_in: int, n_out: int):
+    def __init__(self, n_in: int, n_out: int, bias: bool = True):
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(n_out, n_in, dtype=torch.float64))
-        self.bias = nn.Parameter(torch.zeros(n_out, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(n_out, dtype=torch.float64)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight, self.bias)
@@ -104,15 +108,77 @@ def _taps(height: int, width: int) -> Tensor:
     return F.conv2d(positions, kernels, padding=1).flatten(2).transpose(0, 1).contiguous()
 
 
+class LayerNorm(nn.Module):
+    """(x − mean)/√(var + ε) · scale + shift over the last dimension, written out.
+
+    PyTorch's own is one fused operation whose higher derivatives are not all to be relied on (math.md 1).
+    """
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width, dtype=torch.float64))
+        self.shift = nn.Parameter(torch.zeros(width, dtype=torch.float64))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return standardised(x, (-1,), self.eps) * self.scale + self.shift
+
+
+class GroupNorm(nn.Module):
+    """LayerNorm's formula over groups of `GROUP` neighbouring channels and all positions of images [n, channels, height, width]."""
+
+    GROUP = 4
+
+    def __init__(self, channels: int, eps: float = 1e-5):
+        super().__init__()
+        if channels % self.GROUP:
+            raise ModelError(f"`width` must be a multiple of {self.GROUP}, the channels that are normalised together, got {channels}.")
+        self.scale = nn.Parameter(torch.ones(channels, dtype=torch.float64))
+        self.shift = nn.Parameter(torch.zeros(channels, dtype=torch.float64))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(1, (-1, self.GROUP))
+        return standardised(groups, (2, 3, 4), self.eps).flatten(1, 2) * self.scale[:, None, None] + self.shift[:, None, None]
+
+
+class RMSNorm(nn.Module):
+    """x/√(mean x² + ε) · scale over the last dimension (Zhang and Sennrich, 2019)."""
+
+    def __init__(self, width: int, eps: float = 1e-5):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width, dtype=torch.float64))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.square().mean(-1, keepdim=True) + self.eps).rsqrt() * self.scale
+
+
+def standardised(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
+    """(x − mean)/√(var + ε), mean and variance over `dims`."""
+    centred = x - x.mean(dims, keepdim=True)
+    return centred * (centred.square().mean(dims, keepdim=True) + eps).rsqrt()
+
+
+def image_shape(signature: Signature, architecture: str) -> tuple[int, int, int]:
+    """(channels, height, width) of the inputs. Raises `ModelError` where they are no images."""
+    if not signature.is_image:
+        kind = "tokens" if signature.vocabulary else f"inputs of shape {signature.input_shape}"
+        instead = "lstm, transformer or mamba" if signature.vocabulary else "the mlp"
+        raise ModelError(f"Inputs of a {architecture} must be images, (channels, height, width), got {kind}: use {instead} for these.")
+    channels, height, width = signature.input_shape
+    return channels, height, width
+
+
 def initialise(module: nn.Module, seed: int) -> None:
-    """Weights of two or more dimensions ~ N(0, 1/fan_in), where fan_in counts the inputs of one output; biases stay 0.
+    """Every `weight` ~ N(0, 1/fan_in), where fan_in counts the inputs of one output; all else keeps the value it was made with.
 
     Draws in float64 from a generator of its own, in the order of the parameters: the same on every machine, and the
     global generator is neither used nor disturbed.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for weight in module.parameters():
-            if weight.ndim >= 2:
+        for name, weight in module.named_parameters():
+            if name.rpartition(".")[2] == "weight":
                 draw = torch.randn(weight.shape, generator=generator, dtype=torch.float64)
                 weight.copy_(draw / math.sqrt(weight[0].numel()))

@@ -175,7 +175,7 @@ def test_the_cache_is_the_last_place(nowhere: Path, batches: dict[str, bytes]) -
 
 def test_describe_digits() -> None:
     assert datasets.describe("digits").startswith("1,797 images")
-    assert datasets.NAMES == ("digits", "cifar10")
+    assert datasets.NAMES == ("digits", "cifar10", "sorting", "chebyshev")
     with pytest.raises(DataError, match="'mnist'"):
         datasets.describe("mnist")
 

@@ -14,8 +14,9 @@ from torch.func import functional_call, grad, jvp, vmap
 from cflows_core.errors import ModelError
 from cflows_core.problems import criteria, models
 from cflows_core.problems.models import layers
+from cflows_core.problems.signature import Signature
 
-DIGITS = {"input_shape": (1, 8, 8), "n_outputs": 10, "width": 16, "depth": 2, "activation": "gelu"}
+DIGITS = {"signature": Signature((1, 8, 8), 10), "width": 16, "depth": 2, "activation": "gelu"}
 # Forward mode makes PyTorch compile its own decompositions with a deprecated call, once a process.
 FORWARD = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 
@@ -43,8 +44,7 @@ def loss_of(module: nn.Module, criterion: str, n: int = 6, shape: tuple[int, ...
 def small(architecture: str, activation: str, mix: float = 0.0) -> nn.Module:
     return models.build(
         architecture,
-        input_shape=(1, 8, 8),
-        n_outputs=3,
+        Signature((1, 8, 8), 3),
         width=4,
         depth=2,
         activation=activation,
@@ -59,7 +59,7 @@ def small(architecture: str, activation: str, mix: float = 0.0) -> nn.Module:
 def test_parameter_counts() -> None:
     assert models.count_parameters(models.build("mlp", **DIGITS)) == 1482
     assert models.count_parameters(models.build("cnn", **DIGITS)) == (9 + 1) * 16 + (9 * 16 + 1) * 16 + (64 + 1) * 10
-    rgb = {**DIGITS, "input_shape": (3, 32, 32), "depth": 3}
+    rgb = {**DIGITS, "signature": Signature((3, 32, 32), 10), "depth": 3}
     cnn = models.build("cnn", **rgb)
     assert models.count_parameters(cnn) == (27 + 1) * 16 + 2 * (144 + 1) * 16 + (16 * 16 + 1) * 10
 
@@ -68,7 +68,7 @@ def test_parameter_counts() -> None:
 @pytest.mark.parametrize("depth", [1, 2, 5])
 def test_outputs_have_one_row_an_example(shape: tuple[int, ...], depth: int) -> None:
     for architecture in models.ARCHITECTURES:
-        module = models.build(architecture, input_shape=shape, n_outputs=3, width=4, depth=depth, activation="tanh", seed=1)
+        module = models.build(architecture, Signature(shape, 3), width=4, depth=depth, activation="tanh", seed=1)
         assert module(torch.ones(2, *shape, dtype=torch.float64)).shape == (2, 3)
 
 
@@ -113,9 +113,9 @@ def test_head_scale_multiplies_the_output_layers_weights_alone(architecture: str
 
 def test_a_new_architecture_needs_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     class OneLayer(nn.Module):
-        def __init__(self, input_shape, n_outputs, width, depth, activation, activation_mix):
+        def __init__(self, signature, width, depth, activation):
             super().__init__()
-            self.head = layers.Linear(math.prod(input_shape), n_outputs)
+            self.head = layers.Linear(math.prod(signature.input_shape), signature.n_outputs)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(x.flatten(1))
@@ -271,9 +271,9 @@ def test_every_way_of_differentiating_agrees(architecture: str, criterion: str, 
         ({"activation": "sine"}, "'sine'"),
         ({"width": 0}, "`width`"),
         ({"depth": 1.5}, "`depth`"),
-        ({"n_outputs": -1}, "`n_outputs`"),
-        ({"input_shape": (1, 0, 8)}, "`input_shape`"),
-        ({"architecture": "cnn", "input_shape": (64,)}, r"got \(64,\)"),
+        ({"signature": Signature((1, 8, 8), -1)}, "`n_outputs`"),
+        ({"signature": Signature((1, 0, 8), 10)}, "`input_shape`"),
+        ({"architecture": "cnn", "signature": Signature((64,), 10)}, r"\(64,\)"),
         ({"activation_mix": 1.2}, "got 1.2"),
         ({"head_scale": 0.0}, "got 0.0"),
         ({"head_scale": math.nan}, "got nan"),
