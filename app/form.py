@@ -15,8 +15,15 @@ from cflows_core.rules import ABLATIONS
 CHOICES = {
     "digits": "Digits, 8×8",
     "cifar10": "CIFAR-10",
+    "sorting": "Sorting",
+    "chebyshev": "Chebyshev",
     "mlp": "MLP",
     "cnn": "CNN",
+    "resnet": "ResNet",
+    "vit": "ViT",
+    "lstm": "LSTM",
+    "transformer": "Transformer",
+    "mamba": "Mamba",
     "gelu": "GELU",
     "tanh": "tanh",
     "silu": "SiLU",
@@ -53,7 +60,7 @@ OBSERVED = {
     "stationary": "Stationary ν",
 }
 
-PROBLEM = ("dataset", "n_train", "architecture", "activation", "activation_mix", "width", "depth", "criterion", "classes")
+PROBLEM = ("dataset", "n_train", "architecture", "activation", "activation_mix", "width", "depth", "criterion", "classes", "degree")
 RUN = ("seed", "dtype", "device")
 MORE = ("warm_start", "steps", "substeps", "n_eigs", "rod_rank", "rod_coordinates", "rod_correction")
 MORE += ("head_scale", "targets", "derivatives", "threads")
@@ -62,6 +69,8 @@ _MOMENTUM = [name for name, (momentum, _) in KINDS.items() if momentum != "none"
 _ADAPTIVE = [name for name, (_, kind) in KINDS.items() if kind != "identity"]
 # Field -> another field, and its values with which the first means something.
 SHOWN_ONLY_WHEN = {
+    "classes": ("dataset", ["digits", "cifar10"]),
+    "degree": ("dataset", ["chebyshev"]),
     "activation_mix": ("activation", ["gelu_relu"]),
     "beta1": ("optimizer", _MOMENTUM),
     "beta2": ("optimizer", _ADAPTIVE),

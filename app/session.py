@@ -21,7 +21,7 @@ from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
-from cflows_core.rules import ABLATIONS
+from cflows_core.rules import ABLATIONS, BY_FOUR, READS
 from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
@@ -296,12 +296,35 @@ def exists(flow: str, optimizer: str) -> bool:
 
 
 def fitting(config: RunConfig, **fields: Any) -> RunConfig:
-    """`config` with other fields, less the flows and observables that it had and that do not exist beside these. Raises ConfigError."""
+    """`config` with other fields, and what it had beside them changed where that does not go together with these. Raises ConfigError.
+
+    Flows and observables that do not exist for the optimizer are left out; data and model follow one another, and the loss and the width
+    follow them.
+    """
     optimizer = fields.get("optimizer", config.optimizer)
     flows = fields.setdefault("flows", [flow for flow in config.flows if exists(flow, optimizer)])
     if "observe" not in fields and not (optimizer == "rmsprop" and "central" in flows):
         fields["observe"] = [name for name in config.observe if name != "stationary"]
+    if {"dataset", "architecture"} & set(fields):
+        fields = _problem(config, **fields)
     return config.replace(**fields)
+
+
+def _problem(config: RunConfig, **fields: Any) -> dict[str, Any]:
+    """The fields with data that the model reads, a loss that the data has and a width that the model takes."""
+    dataset, architecture = fields.get("dataset", config.dataset), fields.get("architecture", config.architecture)
+    if dataset not in READS.get(architecture, (dataset,)):
+        if "architecture" in fields:
+            fields["dataset"] = dataset = READS[architecture][0]
+        else:
+            fields["architecture"] = architecture = next((name for name, data in READS.items() if dataset in data), architecture)
+    if dataset == "chebyshev":
+        fields.setdefault("criterion", "mse")
+    if dataset in ("sorting", "chebyshev"):
+        fields.setdefault("targets", "onehot")
+    if architecture in BY_FOUR:
+        fields.setdefault("width", -(-config.width // 4) * 4)
+    return fields
 
 
 def present(config: RunConfig, field: str) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from cflows_app.session import Session, present
 from cflows_core.config import RunConfig
 from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
+from cflows_core.problems.build import count_parameters
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
 LABEL = 0.1  # of a plot's width, that a label takes
@@ -30,6 +32,12 @@ def sentence(session: Session) -> tuple[str, list[str]]:
     if session.status == "starting":
         return "The worker prepares the network and the data.", []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
+
+
+@lru_cache(maxsize=256)
+def problem_hint(config: RunConfig) -> str:
+    """How large the network in the controls is."""
+    return f"{count_parameters(config):,} weights to train."
 
 
 def step_size_hint(config: RunConfig) -> str:

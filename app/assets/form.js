@@ -61,7 +61,7 @@ export function render({model}) {
   })
   const atPosition = (position) => String(parseFloat((10 ** (low + (high - low) * position / POSITIONS)).toPrecision(2)))
   const sayValue = () => slider.setAttribute("aria-valuetext", lr.input.value)
-  const hint = h("p", {class: "hint"})
+  const [size, hint] = [h("p", {class: "hint"}), h("p", {class: "hint"})]
   const lrRow = row(spec.lr, slider)
   const lr = fields.get("lr")
   lrRow.classList.add("wide")
@@ -100,7 +100,7 @@ export function render({model}) {
 
   const form = h("form", {class: "sheet", autocomplete: "off", onsubmit: (event) => event.preventDefault()},
     h("div", {class: "field wide preset"}, h("label", {for: "preset"}, "Preset"), preset, look),
-    section("Problem", h("div", {class: "pair"}, spec.problem.map((field) => row(field)))),
+    section("Problem", h("div", {class: "pair"}, spec.problem.map((field) => row(field))), size),
     section("Optimizer", grid, lrRow, h("div", {class: "pair"}, spec.parameters.map((field) => row(field)))),
     section("Flows", h("div", {class: "flows"}, own), compared, flows.error),
     section("Run", h("div", {class: "pair"}, spec.run.map((field) => row(field)))),
@@ -109,7 +109,7 @@ export function render({model}) {
     changes)
 
   function draw() {
-    const {values = {}, errors = {}, preset: name = "", flows: shown = [], hint: told = "", changes: changed = []} = model.state
+    const {values = {}, errors = {}, preset: name = "", flows: shown = [], size: large = "", hint: told = "", changes: changed = []} = model.state
     for (const [key, {field, input, error, element}] of fields) {
       if (!field) { // a cell of the optimizers' grid
         input.checked = values.optimizer === input.value
@@ -127,6 +127,7 @@ export function render({model}) {
     const position = (Math.log10(Number(values.lr)) - low) / (high - low) * POSITIONS
     if (slider.getRootNode().activeElement !== slider && Number.isFinite(position)) slider.value = position
     sayValue()
+    setText(size, large)
     setText(hint, told)
     preset.value = name
     setText(look, spec.presets.find((entry) => entry.value === name)?.look ?? "")

@@ -126,6 +126,7 @@ class ExplorePage:
             errors=session.errors,
             preset=session.preset,
             flows=list(session.shown),
+            size=texts.problem_hint(session.config),
             hint=texts.step_size_hint(session.config),
             changes=texts.changes_recorded(session.run_config),
         )

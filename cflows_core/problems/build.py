@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -44,18 +45,8 @@ def build_problem(config: RunConfig) -> Problem:
     """The problem that the configuration's fields name. Raises `DataError` or `ModelError`."""
     dtype = _dtype(config)
     data = datasets.load(config.dataset, n_train=config.n_train, classes=config.classes, degree=config.degree)
-    module = models.build(
-        config.architecture,
-        data.signature(criteria.n_outputs(data.n_classes, config.targets, config.criterion)),
-        width=config.width,
-        depth=config.depth,
-        activation=config.activation,
-        activation_mix=config.activation_mix,
-        head_scale=config.head_scale,
-        seed=config.seed,
-        dtype=dtype,
-    )
-    device = _device(config, sum(parameter.numel() for parameter in module.parameters()))
+    module = _network(config, dtype)
+    device = _device(config, models.count_parameters(module))
     if config.dtype == "auto" and device == "cuda":
         dtype = torch.float32
 
@@ -81,6 +72,29 @@ def build_problem(config: RunConfig) -> Problem:
         inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
         test = TestSet(inputs, targets, criteria.get(config.criterion), labels)
     return Problem(objective, objective.weights, test)
+
+
+def count_parameters(config: RunConfig) -> int:
+    """The number of weights p of the network that a configuration names, without its data."""
+    # Tensors without memory bring a second of imports along: only for networks that take longer to draw.
+    large = config.depth * config.width**2 > 2**16
+    with torch.device("meta") if large else nullcontext():
+        return models.count_parameters(_network(config, torch.float64))
+
+
+def _network(config: RunConfig, dtype: torch.dtype) -> torch.nn.Module:
+    classes = datasets.n_classes(config.dataset, config.classes)
+    return models.build(
+        config.architecture,
+        datasets.signature(config.dataset, criteria.n_outputs(classes, config.targets, config.criterion)),
+        width=config.width,
+        depth=config.depth,
+        activation=config.activation,
+        activation_mix=config.activation_mix,
+        head_scale=config.head_scale,
+        seed=config.seed,
+        dtype=dtype,
+    )
 
 
 def _dtype(config: RunConfig) -> torch.dtype:

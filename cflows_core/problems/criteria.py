@@ -3,8 +3,8 @@
     mse            ½ Σ_c (f_c − y_c)²
     cross_entropy  log Σ_c exp f_c − Σ_c y_c f_c          (Σ_c y_c = 1)
 
-An example with answers at several positions, outputs [n, A, C], has the mean of theirs. Both are smooth: three derivatives are exact, also under `torch.func.vmap` over stacked weights. Training minimises
-their mean over examples.
+An example with answers at several positions, outputs [n, A, C], has the mean of theirs. Both are smooth: three derivatives are exact, also
+under `torch.func.vmap` over stacked weights. Training minimises their mean over examples.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def get(name: str) -> Criterion:
 
 
 def n_outputs(n_classes: int, targets: str = "onehot", criterion: str = "mse") -> int:
-    """How many outputs a network needs: one a class, or a single one for signed targets, and for regression (no classes). Raises `ConfigError`."""
+    """How many outputs a network needs: one a class, or a single one for signed targets and for regression. Raises `ConfigError`."""
     get(criterion)
     if targets not in TARGETS:
         raise ConfigError(f"`targets` must be one of {', '.join(TARGETS)}, got {targets!r}: onehot has one output a class.")

@@ -6,8 +6,6 @@ import numpy as np
 
 from cflows_core.errors import DataError
 
-TITLES = {"sorting": "Sequences of eight digits 0 to 3 to be sorted", "chebyshev": "A Chebyshev polynomial on a grid"}
-
 VOCABULARY, LENGTH = 4, 8
 N_SORTING_TEST = 1000
 HIGHEST_DEGREE = 12
