@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import cflows_app.session as session_module
-from cflows_app.session import CUSTOM, Session, present
+from cflows_app.session import CUSTOM, Session, fitting, present
 from cflows_app.stored import Stored
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Event
@@ -323,3 +323,31 @@ def test_an_unknown_preset_is_one_sentence(stored, fake_engine):
 def test_the_present_value_of_a_field_is_the_last_change():
     assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr") == 0.2
     assert present(RunConfig(lr=0.3), "lr") == 0.3
+
+
+@pytest.mark.parametrize(
+    ("before", "chosen", "after"),
+    [
+        ({}, {"dataset": "sorting"}, {"architecture": "lstm"}),
+        ({}, {"architecture": "mamba"}, {"dataset": "digits"}),
+        ({"dataset": "sorting", "architecture": "mamba"}, {"architecture": "vit"}, {"dataset": "digits"}),
+        ({"dataset": "sorting", "architecture": "mamba"}, {"architecture": "transformer"}, {"dataset": "sorting"}),
+        ({"criterion": "cross_entropy"}, {"dataset": "chebyshev"}, {"architecture": "mlp", "criterion": "mse"}),
+        ({"targets": "signed", "classes": 2}, {"dataset": "sorting"}, {"architecture": "lstm", "targets": "onehot"}),
+        ({"width": 10}, {"architecture": "resnet"}, {"width": 12}),
+    ],
+)
+def test_data_and_model_follow_one_another(before: dict, chosen: dict, after: dict) -> None:
+    """Every choice in a control is taken; what does not go with it changes, and nothing else."""
+    former = RunConfig(**before)
+    assert fitting(former, **chosen) == former.replace(**chosen, **after)
+
+
+def test_a_width_that_the_model_cannot_take_is_refused_beside_its_control(fake_engine) -> None:
+    async def scene(session: Session) -> None:
+        session.edit("architecture", "vit")
+        session.edit("width", "10")
+        assert session.errors["width"].startswith("`width` must be a multiple of 4")
+        assert session.config.width == 16
+
+    play(fake_engine, scene)
