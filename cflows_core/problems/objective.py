@@ -26,8 +26,9 @@ from cflows_core.problems.replay import Replay
 
 # Nominal cost in gradients of one direction (measured on an 853k-parameter MLP: 2.1, 5.6 and 2); `gradients_spent` counts with these.
 COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
-# What a derivative of each order keeps, in units of what one forward pass saves for its backward pass.
-KEPT = {0: 1.0, 1: 2.0, 2: 4.0, 3: 8.0}
+# What a derivative of each order holds at its peak, in units of what one forward pass saves for its backward pass (measured on a ViT:
+# benchmarks/memory.py).
+KEPT = {0: 1.0, 1: 2.0, 2: 6.0, 3: 14.0}
 # One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
 STACKED_BYTES = 4 * 2**20
 # So many points at most in one stacked call.

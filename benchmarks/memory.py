@@ -1,0 +1,82 @@
+"""Peak memory of each derivative of a million-parameter network on a thousand examples, under two memory bounds.
+
+Each figure is the peak of a fresh process beyond what it held before the call: weights, data and PyTorch itself are not counted.
+
+make bench            or: python benchmarks/memory.py
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from cflows_core.cli.tables import console
+from cflows_core.problems import models
+from cflows_core.problems.objective import Objective
+from cflows_core.problems.signature import Signature
+
+BUDGETS = (0.25, 1.0)  # GiB
+DERIVATIVES = {
+    "gradient": lambda objective, w, u: objective.grad(w),
+    "one Hessian product": lambda objective, w, u: objective.hvp(w, u),
+    "one third derivative": lambda objective, w, u: objective.third(w, u),
+}
+EXAMPLES = 1000
+
+
+def network() -> torch.nn.Module:
+    """A ViT of 1.0 million weights for images of 3 × 32 × 32: its activations, not its weights, are what takes memory."""
+    return models.build("vit", Signature((3, 32, 32), 10), width=128, depth=5, activation="gelu")
+
+
+def peak() -> float:
+    """The most this process ever held, GiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def held() -> float:
+    """What this process holds now, GiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**30
+
+
+def measure(name: str, budget: float) -> dict[str, float]:
+    """Peak beyond the start in GiB, and seconds, of one derivative in this process. On one thread, exact derivatives, float64."""
+    torch.set_num_threads(1)
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(EXAMPLES, 3, 32, 32, generator=generator)
+    targets = torch.randn(EXAMPLES, 10, generator=generator)
+    objective = Objective.from_module(network(), inputs, targets, derivatives="exact", max_memory=budget)
+    w = objective.weights
+    assert w is not None
+    u = torch.randn(len(w), 1, generator=generator, dtype=w.dtype)
+    before, begin = held(), time.perf_counter()
+    DERIVATIVES[name](objective, w, u / u.norm())
+    return {"peak": peak() - before, "seconds": time.perf_counter() - begin, "parameters": objective.n_params}
+
+
+def main() -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, title=f"{models.count_parameters(network()):,} weights, {EXAMPLES:,} examples")
+    for heading in ("derivative", "bound, GiB", "peak, GiB", "peak / bound", "seconds"):
+        table.add_column(heading, justify="left" if heading == "derivative" else "right")
+    for name in DERIVATIVES:
+        for budget in BUDGETS:
+            command = [sys.executable, __file__, name, str(budget)]
+            found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+            table.add_row(name, f"{budget:g}", f"{found['peak']:.2f}", f"{found['peak'] / budget:.2f}", f"{found['seconds']:.0f}")
+    console().print(table)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 3:
+        print(json.dumps(measure(sys.argv[1], float(sys.argv[2]))))
+    else:
+        main()
