@@ -79,7 +79,12 @@ def build() -> SentenceParser:
         allow_abbrev=False,
     )
     table.add_argument("presets", metavar="PRESET", nargs="*", help="names of presets, in place of --of")
-    table.add_argument("--of", default="mlp", metavar="SET", help="mlp: nine optimizers; momentum: long runs; cnn: nine [default mlp]")
+    table.add_argument(
+        "--of",
+        default="mlp",
+        metavar="SET",
+        help="mlp, cnn: nine optimizers; momentum: long runs; architectures: seven models [default mlp]",
+    )
     table.add_argument("--steps", type=_number, default=0, metavar="N", help="steps after the warm start [default: the set's own]")
 
     app = commands.add_parser(

@@ -51,7 +51,7 @@ def summary(run: Run) -> None:
     rate, gradients = _number(numbers["steps_per_second"], ".0f"), _number(numbers["gradients"], ",.0f")
     length = _number(numbers["path_length"], ".3g") or "unknown"
     spent = f"{numbers['last_step']:,} steps in {numbers['wall_time']:.1f} s ({rate} steps/s), {gradients} gradients"
-    out.print(Text(f"{spent}, path length {length}; {where}."))
+    out.print(Text(f"{run.meta['parameters']:,} weights; {spent}, path length {length}; {where}."))
     for event in run.events:
         if event.kind in ("stopped", "settling", "settled", "note", "change"):
             out.print(Text(f"Step {event.step:,}: {event.message}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 
 from cflows_core.errors import ConfigError
+from cflows_core.presets.architectures import ARCHITECTURES
 from cflows_core.presets.descent import BREAKS, EDGE
 from cflows_core.presets.figures import FIGURES
 from cflows_core.presets.narrow import CNN, LONG
@@ -13,7 +14,7 @@ from cflows_core.presets.preset import Preset
 
 __all__ = ["DEFAULT", "PRESETS", "Preset", "get"]
 
-PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*EDGE, *OPTIMIZERS, *LONG, *CNN, *FIGURES, *BREAKS)}
+PRESETS: dict[str, Preset] = {preset.name: preset for preset in (*EDGE, *ARCHITECTURES, *OPTIMIZERS, *LONG, *CNN, *FIGURES, *BREAKS)}
 DEFAULT = next(iter(PRESETS))
 
 

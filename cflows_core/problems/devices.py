@@ -24,7 +24,8 @@ def usable(device: torch.device | str) -> torch.device:
     if found.type == "cuda":
         if not torch.cuda.is_available():
             raise ConfigError(
-                f"`device={str(found)!r}` needs a CUDA GPU and a PyTorch built for it, and none was found: use device='cpu' or device='auto'."
+                f"`device={str(found)!r}` needs a CUDA GPU and a PyTorch built for it, and none was found: "
+                "use device='cpu' or device='auto'."
             )
         if found.index is not None and found.index >= torch.cuda.device_count():
             raise ConfigError(f"`device={str(found)!r}` must be one of the {torch.cuda.device_count()} GPUs found: count from cuda:0.")
