@@ -32,13 +32,16 @@ STEPS = {torch.float64: (1e-6, 1e-8, 1e-4, 1e-2), torch.float32: (1e-2, 1e-3)}
 TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2}
 ORDERS = {1: "first", 2: "second", 3: "third"}
 
-_LAYERS = "cflows_core.problems.models.layers"
+_MODELS = "cflows_core.problems.models"
 # What is found in the layer's type, its operations or PyTorch's message (lower case) -> what to do.
 REMEDIES = (
-    (("layernorm", "layer_norm"), f"use {_LAYERS}.LayerNorm in its place"),
-    (("scaleddotproduct", "scaled_dot_product", "multihead"), f"use {_LAYERS}.attention in its place, softmax(QKᵀ/√d)V written out"),
+    (("layernorm", "layer_norm"), f"use {_MODELS}.layers.LayerNorm in its place"),
+    (
+        ("scaleddotproduct", "scaled_dot_product", "multihead"),
+        f"use {_MODELS}.attention.attention in its place, softmax(QKᵀ/√d)V written out",
+    ),
     (("instancenorm", "batchnorm", "batch_norm"), "use GroupNorm, with as many groups as channels for an InstanceNorm"),
-    (("lstm", "rnn", "gru"), "use the LSTM of cflows_core.problems.models.lstm in its place"),
+    (("lstm", "rnn", "gru"), f"use the LSTM of {_MODELS}.lstm in its place"),
     (("weightnorm", "weight_norm"), "train the plain weight, or write g·v/‖v‖ out"),
     (("ctc", "margin"), "use another criterion, such as cross_entropy"),
     (("embeddingbag", "embedding_bag"), "use Embedding, and the mean or sum of what it gives"),

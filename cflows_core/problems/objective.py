@@ -24,6 +24,7 @@ from cflows_core.errors import ConfigError, DataError, ModelError
 from cflows_core.linalg.svec import triangle
 from cflows_core.problems import checks, criteria, kinks
 from cflows_core.problems.checks import EXAMPLES
+from cflows_core.problems.devices import usable
 from cflows_core.problems.kinks import operations
 from cflows_core.problems.memory import saved_bytes_per_example
 from cflows_core.problems.modules import Arguments, Inputs, Network, placed
@@ -115,6 +116,7 @@ class Objective:
         with `requires_grad`, in the order of `named_parameters`, are the flat weights, and `weights` holds their values. check: test
         on a few examples that the loss is a function of the weights with three right derivatives. Raises `ModelError`, `DataError`.
         """
+        device = usable(device)
         network, arguments = Network(module, dtype=dtype, device=device, output=output), Arguments(inputs)
         tensors = tuple(placed(tensor, network.dtype, device) for tensor in arguments.tensors)
         targets = placed(targets, network.dtype, device)
@@ -159,6 +161,7 @@ class Objective:
         derivatives: str = "auto",
     ) -> Objective:
         """Any scalar function of flat weights [p], written in differentiable PyTorch operations."""
+        device = usable(device)
         probe = loss(torch.zeros(n_params, dtype=dtype, device=device))
         if not isinstance(probe, Tensor) or probe.numel() != 1:
             raise ModelError(f"A loss must return a scalar tensor, got {_describe(probe)}: end it with .sum() or .mean().")
