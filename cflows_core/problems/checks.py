@@ -33,7 +33,7 @@ TOLERANCE = {torch.float64: 1e-4, torch.float32: 2e-2}
 ORDERS = {1: "first", 2: "second", 3: "third"}
 
 _MODELS = "cflows_core.problems.models"
-# What is found in the layer's type, its operations or PyTorch's message (lower case) -> what to do.
+# What is found in the layer's type and operations, between spaces, or in PyTorch's message (lower case) -> what to do.
 REMEDIES = (
     (("layernorm", "layer_norm"), f"use {_MODELS}.layers.LayerNorm in its place"),
     (
@@ -41,16 +41,16 @@ REMEDIES = (
         f"use {_MODELS}.attention.attention in its place, softmax(QKᵀ/√d)V written out",
     ),
     (("instancenorm", "batchnorm", "batch_norm"), "use GroupNorm, with as many groups as channels for an InstanceNorm"),
-    (("lstm", "rnn", "gru"), f"use the LSTM of {_MODELS}.lstm in its place"),
+    (("lstm", " gru ", "cudnn_rnn", "cudnnrnn"), f"use the LSTM of {_MODELS}.lstm in its place"),
     (("weightnorm", "weight_norm"), "train the plain weight, or write g·v/‖v‖ out"),
-    (("ctc", "margin"), "use another criterion, such as cross_entropy"),
+    (("ctc_loss", "ctcloss", "multi_margin", "multimargin"), "use another criterion, such as cross_entropy"),
     (("embeddingbag", "embedding_bag"), "use Embedding, and the mean or sum of what it gives"),
     (("pdist", "cdist"), "write the distances out, (x[:, None] − y[None]).square().sum(-1)"),
     (("hardsigmoid", "hardswish"), "use sigmoid or SiLU"),
     (("segment_reduce", "segmentreduce"), "use index_add"),
-    (("round", "floor", "ceil", "argmax", "fakequantize", "sign"), "use softmax or sigmoid instead of rounding"),
-    (("backward ",), "write the custom autograd.Function as differentiable operations"),
+    ((" round ", " floor ", " ceil ", " trunc ", " sign ", "fakequantize"), "use softmax or sigmoid instead of rounding"),
 )
+CUSTOM = "write the custom autograd.Function as differentiable operations"
 OTHERWISE = "write it as differentiable operations, without detach(), .data or rounding"
 
 Loss = Callable[[Tensor], Tensor]
@@ -176,8 +176,10 @@ def check_derivatives(
         return
     found = operations(_value(loss, w))
     name, worst, found = next(_culprits(trial, arguments, inputs, w), ("the criterion", wrong, found))
-    text = f"{name} {worst.message} {' '.join(found)} ".lower()
-    remedy = next((remedy for words, remedy in REMEDIES if any(word in text for word in words)), OTHERWISE)
+    kind = name.rpartition("(")[2].strip("`)")  # without the user's own names of layers
+    text = f" {kind} {' '.join(found)} {worst.message} ".lower()
+    otherwise = CUSTOM if any(operation.endswith("Backward") for operation in found) else OTHERWISE
+    remedy = next((remedy for words, remedy in REMEDIES if any(word in text for word in words)), otherwise)
     said = f" ({worst.message})" if worst.message else ""
     raise ModelError(
         f"Flows need three right derivatives of every layer, got {'no' if worst.message else 'a wrong'} {ORDERS[worst.order]} derivative "
