@@ -66,7 +66,7 @@ class Simulation:
         self.wall_time = 0.0
         self._emitted = False
         self._spent = dict.fromkeys(config.flows, 0.0)
-        self._events: list[Event] = []
+        self._events = [Event(0, "", "note", note) for note in self.objective.notes]
         self._statuses: dict[str, str] = {}
         self._ranks: int | None = None
         self._told: tuple[str, ...] = ()

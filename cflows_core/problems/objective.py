@@ -11,18 +11,26 @@ below
 
 from __future__ import annotations
 
-import copy
+import logging
+import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from cflows_core.errors import ConfigError, DataError, ModelError
 from cflows_core.linalg.svec import triangle
-from cflows_core.problems import criteria
+from cflows_core.problems import checks, criteria, kinks
+from cflows_core.problems.checks import EXAMPLES
+from cflows_core.problems.devices import usable
+from cflows_core.problems.kinks import operations
 from cflows_core.problems.memory import saved_bytes_per_example
+from cflows_core.problems.modules import Arguments, Inputs, Network, placed
 from cflows_core.problems.replay import Replay
+
+logger = logging.getLogger("cflows")
 
 # Nominal cost in gradients of one direction (measured on an 853k-parameter MLP: 2.1, 5.6 and 2); `gradients_spent` counts with these.
 COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
@@ -73,10 +81,12 @@ class Objective:
             derivatives = "differences" if data and dtype == torch.float64 else "exact"
         self.derivatives = derivatives
         self.weights: Tensor | None = None
+        self.notes: tuple[str, ...] = ()  # what a reader of the results should know, one sentence each
+        self._stacks: bool | None = None
         self.n_examples = len(data[0]) if data else 1
         self._loss, self._data, self._bytes = loss, data, bytes_per_example
         self._budget = max_memory * 2**30
-        self._outputs: Callable[[Tensor, Tensor], Tensor] | None = None
+        self._network: Network | None = None
         whole = bytes_per_example * self.n_examples
         self._small = whole <= STACKED_BYTES and KEPT[1] * LARGEST_STACK * whole <= self._budget
         self._one, self._many = Replay(self._single, stacked=False), Replay(self._stacked, stacked=True)
@@ -87,55 +97,57 @@ class Objective:
     def from_module(
         cls,
         module: torch.nn.Module,
-        inputs: Tensor,
+        inputs: Inputs,
         targets: Tensor,
         criterion: str | Callable[[Tensor, Tensor], Tensor] = "mse",
         *,
+        output: Callable[[Any], Tensor] | None = None,
         dtype: torch.dtype | None = None,
         device: torch.device | str = "cpu",
         derivatives: str = "auto",
         max_memory: float = 2.0,
+        check: bool = True,
     ) -> Objective:
-        """The mean loss of `module` on all `inputs` [n, ...] and `targets` [n, ...].
+        """The mean loss of any `module` on all `inputs` and `targets` [n, ...]; docs/your-model.md has examples.
 
-        criterion: "mse" (½Σ(f − y)² an example), "cross_entropy", or a function (outputs, targets) -> losses [n]. The module is copied
-        and put in
-        evaluation mode; its parameters, in the order of `named_parameters`, are the flat weights, and `weights` holds their values.
+        inputs: a tensor [n, ...], a tuple of them (positional) or a dict of them (keywords). criterion: "mse" (½Σ(f − y)² an example),
+        "cross_entropy", or a function (outputs, targets) -> losses [n]. output: from what the module returns to the tensor of outputs;
+        without it a tensor, `logits`, or the first tensor of a tuple. The module is copied and put in evaluation mode; its parameters
+        with `requires_grad`, in the order of `named_parameters`, are the flat weights, and `weights` holds their values. check: test
+        on a few examples that the loss is a function of the weights with three right derivatives. Raises `ModelError`, `DataError`.
         """
-        module = copy.deepcopy(module).to(device=device, dtype=dtype).eval().requires_grad_(False)
-        parameters = dict(module.named_parameters())
-        if not parameters:
-            raise ModelError("A module needs at least one parameter to be trained, got one without any.")
-        dtype = next(iter(parameters.values())).dtype
-        if inputs.is_floating_point():
-            inputs = inputs.to(dtype)
-        if targets.is_floating_point():
-            targets = targets.to(dtype)
-        inputs, targets = inputs.to(device), targets.to(device)
-        _check_data(inputs, targets)
-        names, shapes = list(parameters), [value.shape for value in parameters.values()]
-        sizes = [value.numel() for value in parameters.values()]
+        device = usable(device)
+        network, arguments = Network(module, dtype=dtype, device=device, output=output), Arguments(inputs)
+        tensors = tuple(placed(tensor, network.dtype, device) for tensor in arguments.tensors)
+        targets = placed(targets, network.dtype, device)
+        _check_data(tensors, targets)
         per_example = criteria.get(criterion) if isinstance(criterion, str) else criterion
 
-        def outputs(w: Tensor, x: Tensor) -> Tensor:
-            pieces = {name: piece.view(shape) for name, piece, shape in zip(names, w.split(sizes), shapes, strict=True)}
-            return functional_call(module, pieces, (x,))
+        def loss(w: Tensor, *batch: Tensor) -> Tensor:
+            return per_example(arguments.call(network, w, batch[:-1]), batch[-1]).mean()
 
-        def loss(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return per_example(outputs(w, x), y).mean()
-
-        weights = torch.cat([value.detach().reshape(-1) for value in parameters.values()])
+        data = (*tensors, targets)
+        few = tuple(tensor[:EXAMPLES] for tensor in data)
+        if check:
+            checks.check_function(network, arguments, few[:-1])
+        found = operations(loss(network.weights.clone().requires_grad_(), *few))
+        if any(name.startswith("ScaledDotProduct") for name in found):
+            network.differentiable_kernels()
+        if check:
+            checks.check_derivatives(network, arguments, per_example, few[:-1], few[-1])
+        jumps = kinks.kinks(found)
         objective = cls(
             loss,
-            weights.numel(),
-            data=(inputs, targets),
-            dtype=dtype,
+            len(network.weights),
+            data=data,
+            dtype=network.dtype,
             device=device,
-            derivatives=derivatives,
+            derivatives="exact" if jumps and derivatives == "auto" else derivatives,
             max_memory=max_memory,
-            bytes_per_example=saved_bytes_per_example(loss, weights, (inputs, targets)),
+            bytes_per_example=saved_bytes_per_example(loss, network.weights, data),
         )
-        objective.weights, objective._outputs = weights, outputs
+        objective.weights, objective._network = network.weights, network
+        objective.notes = (*network.notes, *([kinks.note(jumps, objective.derivatives)] if jumps else []))
         return objective
 
     @classmethod
@@ -149,6 +161,7 @@ class Objective:
         derivatives: str = "auto",
     ) -> Objective:
         """Any scalar function of flat weights [p], written in differentiable PyTorch operations."""
+        device = usable(device)
         probe = loss(torch.zeros(n_params, dtype=dtype, device=device))
         if not isinstance(probe, Tensor) or probe.numel() != 1:
             raise ModelError(f"A loss must return a scalar tensor, got {_describe(probe)}: end it with .sum() or .mean().")
@@ -173,12 +186,25 @@ class Objective:
 
     def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
-        if len(points) == 1 or not self._small:
+        if len(points) == 1 or not self._small or not self._can_stack(points):
             each = [self.loss_and_grad(point) for point in points]
             return torch.tensor([value for value, _ in each], dtype=self.dtype), torch.stack([gradient for _, gradient in each])
         self.gradients_spent += len(points)
         parts = [self._many(part) for part in points.split(LARGEST_STACK)]
         return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
+
+    def _can_stack(self, points: Tensor) -> bool:
+        """Whether the forward pass can be vectorised over weights, tried once: not every operation or `if` can."""
+        if self._stacks is None:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error")  # such as that it will be a loop, and no faster
+                    self._stacked(points[:2])
+                self._stacks = True
+            except Exception:  # as many kinds as there are modules: one by one still works
+                logger.debug("gradients are taken one by one", exc_info=True)
+                self._stacks = False
+        return self._stacks
 
     def _single(self, w: Tensor) -> tuple[Tensor, Tensor]:
         total, gradient = w.new_zeros(()), torch.zeros_like(w)
@@ -303,12 +329,20 @@ class Objective:
 
     # The network behind the loss
 
-    def outputs(self, w: Tensor, inputs: Tensor) -> Tensor:
-        """The network's outputs on `inputs`, without gradients; only for objectives made from a module."""
-        if self._outputs is None:
-            raise ModelError("Only an objective made from a module has outputs; this one was made from a function.")
+    def outputs(self, w: Tensor, inputs: Inputs) -> Tensor:
+        """The network's outputs on `inputs`, in any form that `from_module` takes, without gradients."""
+        network, arguments = self._module("outputs"), Arguments(inputs)
         with torch.no_grad():
-            return self._outputs(w, inputs.to(self.device, self.dtype) if inputs.is_floating_point() else inputs.to(self.device))
+            return arguments.call(network, w, tuple(placed(tensor, self.dtype, self.device) for tensor in arguments.tensors))
+
+    def parameters(self, w: Tensor) -> dict[str, Tensor]:
+        """Name -> trained parameter in its own shape, for `module.load_state_dict(objective.parameters(w), strict=False)`."""
+        return {name: value.clone() for name, value in self._module("parameters").parameters(w.detach()).items()}
+
+    def _module(self, what: str) -> Network:
+        if self._network is None:
+            raise ModelError(f"Only an objective made from a module has {what}, got one made from a function: use Objective.from_module.")
+        return self._network
 
     # Memory
 
@@ -340,10 +374,12 @@ def _scale(w: Tensor) -> float:
     return max(1.0, float(w.norm()))
 
 
-def _check_data(inputs: Tensor, targets: Tensor) -> None:
-    if len(inputs) != len(targets) or len(inputs) == 0:
-        raise DataError(f"Inputs and targets must be equally many and at least one, got {len(inputs)} and {len(targets)}.")
-    for name, values in (("inputs", inputs), ("targets", targets)):
+def _check_data(inputs: tuple[Tensor, ...], targets: Tensor) -> None:
+    for values in inputs:
+        if values.ndim == 0 or targets.ndim == 0 or len(values) != len(targets) or len(targets) == 0:
+            counts = [len(value) if value.ndim else "a scalar" for value in (values, targets)]
+            raise DataError(f"Inputs and targets must be equally many and at least one, got {counts[0]} and {counts[1]}.")
+    for name, values in (*(("inputs", values) for values in inputs), ("targets", targets)):
         bad = int((~torch.isfinite(values)).sum()) if values.is_floating_point() else 0
         if bad:
             raise DataError(f"The {name} must be finite numbers, got {bad} that are NaN or infinite: remove or impute those examples.")
