@@ -132,7 +132,10 @@ class GroupNorm(nn.Module):
     def __init__(self, channels: int, eps: float = 1e-5):
         super().__init__()
         if channels % self.GROUP:
-            raise ModelError(f"`width` must be a multiple of {self.GROUP}, the channels that are normalised together, got {channels}.")
+            raise ModelError(
+                f"`width` must be a multiple of {self.GROUP}, the channels that are normalised together, got {channels}: "
+                f"take {-(-channels // self.GROUP) * self.GROUP}."
+            )
         self.scale = nn.Parameter(torch.ones(channels, dtype=torch.float64))
         self.shift = nn.Parameter(torch.zeros(channels, dtype=torch.float64))
         self.eps = eps
@@ -165,7 +168,7 @@ def image_shape(signature: Signature, architecture: str) -> tuple[int, int, int]
     if not signature.is_image:
         kind = "tokens" if signature.vocabulary else f"inputs of shape {signature.input_shape}"
         instead = "lstm, transformer or mamba" if signature.vocabulary else "the mlp"
-        raise ModelError(f"Inputs of a {architecture} must be images, (channels, height, width), got {kind}: use {instead} for these.")
+        raise ModelError(f"The {architecture} reads images, (channels, height, width), got {kind}: use {instead} for these.")
     channels, height, width = signature.input_shape
     return channels, height, width
 

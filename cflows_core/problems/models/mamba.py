@@ -16,6 +16,9 @@ EXPANSION = 2  # channels of a block, in widths
 STATE = 4  # numbers of state a channel
 TAPS = 4  # of the causal convolution
 SHORTEST, LONGEST = 1e-3, 1e-1  # time steps Δ at the start, over the channels
+# PyTorch's softplus is x itself above a threshold, by default 20: a jump of 2e-9 in value and slope there, which differences of gradients
+# divide by the square of their step. At 40 it is below rounding.
+SOFTPLUS_THRESHOLD = 40
 
 
 class Scan(nn.Module):
@@ -38,7 +41,7 @@ class Scan(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         low, B, C = self.project(x).split([self.rank, STATE, STATE], -1)
-        step = F.softplus(self.time(low))  # [n, T, channels]
+        step = F.softplus(self.time(low), threshold=SOFTPLUS_THRESHOLD)  # [n, T, channels]
         decay = (step[..., None] * -self.log_rates.exp()).exp()  # [n, T, channels, STATE]
         drive = (step * x)[..., None] * B[:, :, None]
         state, states = drive[:, 0], [drive[:, 0]]

@@ -22,9 +22,7 @@ class MLP(nn.Module):
     def __init__(self, signature: Signature, width: int, depth: int, activation: Activation):
         super().__init__()
         if signature.vocabulary:
-            raise ModelError(
-                "An mlp needs inputs of real numbers, got tokens, whose order it would not know: use lstm, transformer or mamba."
-            )
+            raise ModelError("The mlp reads real numbers, got tokens, whose order it would not know: use lstm, transformer or mamba.")
         sizes = [math.prod(signature.input_shape)] + [width] * depth
         self.hidden = nn.ModuleList(Linear(n_in, n_out) for n_in, n_out in itertools.pairwise(sizes))
         self.activation = activation()

@@ -27,7 +27,8 @@ class ResNet(nn.Module):
     """A 3 × 3 convolution to `width` channels, `depth` residual blocks, the mean over positions and a linear head.
 
     inputs [n, channels, height, width] -> outputs [n, C]. Groups instead of batches are normalised, so that examples stay independent and
-    the loss is their mean; between blocks a 2 × 2 average pool halves the grid while it has four rows and columns or more.
+    the loss is their mean; before each block a 2 × 2 average pool halves the grid while it has four rows and columns or more (an odd last
+    one is dropped).
     """
 
     def __init__(self, signature: Signature, width: int, depth: int, activation: Activation):

@@ -22,9 +22,7 @@ class SequenceModel(nn.Module, ABC):
     def __init__(self, signature: Signature, width: int, architecture: str):
         super().__init__()
         if not signature.is_sequence:
-            raise ModelError(
-                f"Inputs of a {architecture} must be tokens or images, got inputs of shape {signature.input_shape}: use the mlp."
-            )
+            raise ModelError(f"The {architecture} reads tokens or images, got inputs of shape {signature.input_shape}: use the mlp.")
         self.vocabulary, self.n_answers = signature.vocabulary, signature.n_answers
         channels, columns = signature.input_shape[0], signature.input_shape[-1]
         self.length = signature.input_shape[0] if self.vocabulary else signature.input_shape[1]

@@ -91,6 +91,41 @@ def test_mse_over_stacked_weights_equals_a_loop() -> None:
         torch.testing.assert_close(together, apart)
 
 
+@pytest.mark.parametrize("criterion", ["mse", "cross_entropy"])
+def test_several_answers_count_as_their_mean(criterion: str) -> None:
+    """Outputs [n, A, C], and with one more dimension, against a loop over examples and positions."""
+    generator = torch.Generator().manual_seed(3)
+    several = torch.randn(N, 2, 3, C, generator=generator, dtype=torch.float64)
+    labels = torch.randint(C, (N, 2, 3), generator=generator)
+    targets = criteria.encode(labels, C, criterion)
+    assert targets.shape == several.shape
+    function = criteria.get(criterion)
+    for f, y, classes in ((several, targets, labels), (several[:, 0], targets[:, 0], labels[:, 0])):
+        rows = [torch.stack([function(p[None], t[None])[0] for p, t in zip(a.reshape(-1, C), b.reshape(-1, C), strict=True)])
+                for a, b in zip(f, y, strict=True)]  # fmt: skip
+        torch.testing.assert_close(function(f, y), torch.stack([row.mean() for row in rows]))
+        if criterion == "cross_entropy":
+            torch.testing.assert_close(function(f, classes), function(f, y))
+
+
+def test_classes_of_minus_one_hundred_do_not_count() -> None:
+    """As in PyTorch where every example has one counted position; with several, each example is the mean of its own."""
+    generator = torch.Generator().manual_seed(4)
+    f = torch.randn(N, 3, C, generator=generator, dtype=torch.float64)
+    one = torch.full((N, 3), -100)
+    one[torch.arange(N), torch.arange(N) % 3] = LABELS
+    theirs = F.cross_entropy(f.mT, one, ignore_index=-100)
+    torch.testing.assert_close(criteria.cross_entropy(f, one).mean(), theirs)
+    some = torch.tensor([[0, 1, 2], [-100, 3, 0], [1, -100, -100], [-100] * 3, [2, 2, -100], [3, 3, 3], [-100, -100, 0]])
+    each = F.cross_entropy(f.mT, some, ignore_index=-100, reduction="none")
+    expected = torch.stack([row[y >= 0].mean() if (y >= 0).any() else row.sum() for row, y in zip(each, some, strict=True)])
+    torch.testing.assert_close(criteria.cross_entropy(f, some), expected)
+    torch.testing.assert_close(criteria.cross_entropy(f[:, 0], some[:, 0]), each[:, 0])
+    slope = grad(lambda f: criteria.cross_entropy(f, some).sum())(f)
+    assert not slope[some < 0].any()
+    assert slope[some >= 0].all()
+
+
 def test_targets() -> None:
     onehot = criteria.encode(np.array([2, 0]), 3)
     assert onehot.dtype == torch.float64
@@ -99,11 +134,18 @@ def test_targets() -> None:
     assert criteria.n_outputs(10) == 10
     assert criteria.n_outputs(10, criterion="cross_entropy") == 10
     assert criteria.n_outputs(2, "signed") == 1
+    assert criteria.encode(np.array([[2, 0], [1, 1]]), 3).tolist() == [[[0, 0, 1], [1, 0, 0]], [[0, 1, 0], [0, 1, 0]]]
+    assert criteria.n_outputs(0) == 1
+    assert criteria.encode(np.array([[0.5], [-2.0]]), 0).tolist() == [[0.5], [-2.0]]
 
 
 def test_accuracy_reads_the_largest_output_or_the_sign() -> None:
     assert criteria.accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2]]), torch.tensor([1, 1])) == 0.5
     assert criteria.accuracy(torch.tensor([[-0.3], [2.0], [0.1]]), torch.tensor([0, 1, 1])) == 1.0
+    several = torch.tensor([[[0.1, 0.9], [0.8, 0.2]], [[1.0, 0.0], [1.0, 0.0]]])
+    assert criteria.accuracy(several, torch.tensor([[1, 1], [0, 0]])) == 0.75
+    assert np.isnan(criteria.accuracy(torch.zeros(2, 1), torch.zeros(2, 1)))  # regression
+    assert np.isnan(criteria.accuracy(torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64)))
 
 
 @pytest.mark.parametrize(
@@ -118,6 +160,12 @@ def test_accuracy_reads_the_largest_output_or_the_sign() -> None:
         (lambda: criteria.encode(torch.tensor([-1]), 3), DataError, "got -1"),
         (lambda: criteria.mse(torch.zeros(4, 1), torch.zeros(4)), ModelError, r"got \[4\]"),
         (lambda: criteria.cross_entropy(torch.zeros(4, 3), torch.zeros(4, 2)), ModelError, r"got \[4, 2\]"),
+        (lambda: criteria.mse(torch.zeros(4, 2, 3), torch.zeros(4, 3)), ModelError, r"got \[4, 3\]"),
+        (lambda: criteria.cross_entropy(torch.zeros(4, 2, 3), torch.zeros(4, 3)), ModelError, r"got \[4, 3\]"),
+        (lambda: criteria.cross_entropy(torch.zeros(4, 2, 3), LABELS[:4]), ModelError, r"the shape \[4, 2\], got \[4\]"),
+        (lambda: criteria.n_outputs(0, criterion="cross_entropy"), ConfigError, "got 'cross_entropy'"),
+        (lambda: criteria.n_outputs(0, "signed"), ConfigError, "and 'signed'"),
+        (lambda: criteria.encode(torch.tensor([[0, 1], [2, 3]]), 3), DataError, "got 3"),
     ],
 )
 def test_refusals_are_one_sentence(call, error: type[Exception], says: str) -> None:
