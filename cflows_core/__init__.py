@@ -7,6 +7,7 @@ from cflows_core.frames import SERIES, Event, Frame
 from cflows_core.linalg.eigen import top_eigenpairs
 from cflows_core.linalg.sdcp import solve_sdcp
 from cflows_core.optimizers import Optimizer
+from cflows_core.problems.modules import smoothed
 from cflows_core.problems.objective import Objective
 from cflows_core.running import resume, run
 from cflows_core.simulation import Simulation
@@ -31,6 +32,7 @@ __all__ = [
     "__version__",
     "resume",
     "run",
+    "smoothed",
     "solve_sdcp",
     "top_eigenpairs",
 ]

@@ -35,7 +35,7 @@ ORDERS = {1: "first", 2: "second", 3: "third"}
 _MODELS = "cflows_core.problems.models"
 # What is found in the layer's type and operations, between spaces, or in PyTorch's message (lower case) -> what to do.
 REMEDIES = (
-    (("layernorm", "layer_norm"), f"use {_MODELS}.layers.LayerNorm in its place"),
+    (("layernorm", "layer_norm"), f"use {_MODELS}.layers.LayerNorm in its place, or give cflows_core.smoothed(module)"),
     (
         ("scaleddotproduct", "scaled_dot_product", "multihead"),
         f"use {_MODELS}.attention.attention in its place, softmax(QKᵀ/√d)V written out",

@@ -29,14 +29,7 @@ def usable(device: torch.device | str) -> torch.device:
             )
         if found.index is not None and found.index >= torch.cuda.device_count():
             raise ConfigError(f"`device={str(found)!r}` must be one of the {torch.cuda.device_count()} GPUs found: count from cuda:0.")
-        _full_precision()
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     elif found.type not in TESTED:
         warnings.warn(f"cflows is tested on cpu and cuda only, got device {str(found)!r}: check its results against cpu.", stacklevel=3)
     return found
-
-
-def _full_precision() -> None:
-    if hasattr(torch.backends, "fp32_precision"):
-        torch.backends.fp32_precision = "ieee"  # type: ignore[assignment]
-    else:  # before PyTorch 2.9
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False

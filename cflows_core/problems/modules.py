@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from cflows_core.errors import DataError, ModelError
+from cflows_core.problems.models.layers import standardised
 
 Inputs = Tensor | Sequence[Tensor] | Mapping[str, Tensor]
 DTYPES = (torch.float64, torch.float32)
@@ -106,6 +107,24 @@ class Arguments:
         return network(w, **dict(zip(self.names, tensors, strict=True)))
 
 
+class _LayerNorm(nn.LayerNorm):
+    """PyTorch's layer with its names and weights, by the formula that has three right derivatives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = standardised(x, tuple(range(-len(self.normalized_shape), 0)), self.eps)
+        x = x if self.weight is None else x * self.weight
+        return x if self.bias is None else x + self.bias
+
+
+def smoothed(module: nn.Module) -> nn.Module:
+    """A copy in which every `torch.nn.LayerNorm` is written out: the same function, names and weights, with three right derivatives."""
+    module = _copied(module)
+    for layer in module.modules():
+        if type(layer) is nn.LayerNorm:
+            layer.__class__ = _LayerNorm
+    return module
+
+
 def placed(value: Tensor, dtype: torch.dtype, device: torch.device | str) -> Tensor:
     """The tensor on `device`; floating-point numbers as `dtype`, while tokens, classes and masks keep their own."""
     return value.to(device, dtype) if value.is_floating_point() else value.to(device)
@@ -168,9 +187,15 @@ def _plain_kernels() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _plain_recurrence() -> contextlib.AbstractContextManager[Any]:
+@contextlib.contextmanager
+def _plain_recurrence() -> Iterator[None]:
     """cuDNN's recurrent kernels have a first derivative only; PyTorch's own have all. Elsewhere than on a GPU it changes nothing."""
-    return torch.backends.cudnn.flags(enabled=False)
+    enabled = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = enabled
 
 
 def _outputs_of(result: Any, output: Callable[[Any], Tensor] | None) -> Tensor:

