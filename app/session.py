@@ -96,9 +96,10 @@ class Session(param.Parameterized):
                 kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
                 told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
                 sentences.append((status, told[-1] if told else f"The {WORDS[flow]} is {status}."))
+        sentences += [("note", event.message) for event in history.events if event.kind == "note" and not event.flow]  # of the problem
         rank, residual = history.series("central", "rank"), history.series("central", "sdcp_residual")
         if len(history) and (rank[-1] >= self.run_config.n_eigs or residual[-1] > LOOSE):
-            sentences += [("note", event.message) for event in history.events if event.kind == "note"][-1:]
+            sentences += [("note", event.message) for event in history.events if event.kind == "note" and event.flow][-1:]
         absent = [flow for flow in self.shown if flow not in self.run_config.flows]
         if absent and len(history):
             names = " and the ".join(WORDS[flow] for flow in absent)

@@ -351,3 +351,16 @@ def test_a_width_that_the_model_cannot_take_is_refused_beside_its_control(fake_e
         assert session.config.width == 16
 
     play(fake_engine, scene)
+
+
+def test_what_a_reader_should_know_of_the_model_is_said_throughout(stored, fake_engine) -> None:
+    """The note of a model with kinks is an event of the first frame, and stands while its run is shown."""
+
+    async def scene(session: Session) -> None:
+        note = Event(0, "", "note", "The model has kinks.")
+        session.history.append(
+            [replace(synthetic_frame(300, session.run_config), events=(note,)), synthetic_frame(301, session.run_config)]
+        )
+        assert ("note", "The model has kinks.") in session.notes
+
+    play(fake_engine, scene)
