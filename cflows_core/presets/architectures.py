@@ -37,17 +37,17 @@ def _preset(architecture: str, loss: str, lr: float, warm_start: int, title: str
 
 
 ARCHITECTURES: tuple[Preset, ...] = (
-    _preset("mlp", "ce", 0.3, 95, "MLP, cross-entropy", "x"),
-    _preset("cnn", "ce", 0.1, 480, "CNN, cross-entropy", "x"),
-    _preset("resnet", "mse", 0.05, 60, "ResNet, squared error", "x"),
+    _preset("mlp", "ce", 0.3, 190, "MLP, cross-entropy", "x"),
+    _preset("cnn", "ce", 0.1, 560, "CNN, cross-entropy", "x"),
+    _preset("resnet", "mse", 0.05, 115, "ResNet, squared error", "x"),
     _preset("resnet", "ce", 0.02, 200, "ResNet, cross-entropy", "x"),
-    _preset("vit", "mse", 0.05, 120, "ViT, squared error", "x"),
-    _preset("vit", "ce", 0.02, 270, "ViT, cross-entropy", "x"),
-    _preset("lstm", "mse", 0.5, 40, "LSTM, squared error", "x"),
+    _preset("vit", "mse", 0.05, 130, "ViT, squared error", "x"),
+    _preset("vit", "ce", 0.02, 275, "ViT, cross-entropy", "x"),
+    _preset("lstm", "mse", 0.3, 235, "LSTM, squared error", "x"),
     _preset("lstm", "ce", 1.0, 110, "LSTM, cross-entropy", "x"),
-    _preset("transformer", "mse", 0.1, 60, "Transformer, squared error", "x"),
+    _preset("transformer", "mse", 0.1, 105, "Transformer, squared error", "x"),
     _preset("transformer", "ce", 0.05, 170, "Transformer, cross-entropy", "x"),
-    _preset("mamba", "mse", 0.4, 40, "Mamba, squared error", "x", head_scale=0.2),
+    _preset("mamba", "mse", 0.4, 75, "Mamba, squared error", "x", head_scale=0.2),
     _preset("mamba", "ce", 0.1, 200, "Mamba, cross-entropy", "x", head_scale=0.5),
 )
 
