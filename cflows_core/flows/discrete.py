@@ -16,6 +16,7 @@ from cflows_core.optimizers import State
 
 # The loss may rise so many times over its largest start value before the run counts as diverged.
 DIVERGED = 1e6
+REPORTED = 1e-3  # residual of the eigenpairs that are reported
 # Below this share of the threshold the edge is left, and the next arrival fixes another reference mode.
 LEFT = 0.9
 WINDOW = 40  # steps over which the oscillation's period is taken
@@ -110,7 +111,7 @@ class Discrete(Flow[DiscreteState]):
         return self._measured(state)
 
     def _measured(self, state: DiscreteState) -> DiscreteState:
-        measured = self.measure(state.midpoint, state.eigen)
+        measured = self.measure(state.midpoint, state.eigen, tol=REPORTED)
         values, modes, reference, swings = measured.values, measured.vectors, state.reference, state.swings
         ratio = float(values[0]) / self.optimizer.threshold
         if ratio < LEFT:

@@ -1,9 +1,9 @@
 """Following the largest eigenpairs of a slowly changing operator: state in, state out (math.md 8).
 
-A solve starts from the last Ritz vectors, extrapolated along their motion where that motion is steady, together with
-their last residuals and a fresh random vector; all of it is one block product, and in a slowly changing problem that is
-the whole solve. The guards (tracked beyond the wanted ones) and the random vector, which overlaps every direction, let
-a mode that rises from anywhere enter the block long before it reaches the threshold. Ours.
+A solve starts from the last Ritz vectors, extrapolated along their motion where that motion is steady; while their
+residuals stay within the tolerance their product is the whole solve, k columns for k modes. Every fourth solve looks further: guards
+(tracked beyond the wanted ones), the last residuals and a fresh random vector, which overlaps every direction, let a
+mode that rises from anywhere enter the block long before it reaches the threshold. Ours.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from cflows_core.linalg.transfer import Array, host, to_device
 
 GROW = 0.75  # of the threshold: another mode is tracked while the smallest is above
 SHRINK = 0.5  # of the threshold: the last mode is dropped when the last but one is below
+LOOK = 4  # solves, of which one looks beyond the wanted modes
 STEADY = 0.5  # the motion is steady when it changed by less than this share of itself
 
 
@@ -93,28 +94,15 @@ def track(
     previous column positive. After a product that is not finite the answer is NaN and the state keeps its vectors, so
     that the next solve can recover.
     """
-    cold = state.directions.shape[1] == 0
-
-    def grow(values: Array, wanted: int) -> int:
-        while wanted < min(n_max, operator.n, len(values)) and values[wanted - 1] > GROW * threshold:
-            wanted += 1
-        return wanted
-
     before = operator.n_products, operator.n_calls
-    ritz = solve(
-        operator,
-        _starting_block(operator, state),
-        min(state.wanted, max(n_max, 1)),
-        guard=state.guard,
-        tol=0.1 * tol if cold else tol,  # cold: a loosely converged pair could still be the wrong one
-        cold=cold,
-        seed=state.seed,
-        max_calls=max_calls,
-        max_basis=4 * (max(state.wanted, n_max) + state.guard) + 16,
-        grow=grow,
-    )
-    state = replace(state, counter=state.counter + 1)
+    narrow = _may_be_narrow(state, threshold, n_max)
+    ritz = _solve(operator, state, threshold, n_max, tol, max_calls, narrow)
+    if narrow and ritz.finite and _grows(ritz.values, ritz.wanted, threshold, n_max):
+        state = _next_state(ritz, state)
+        ritz = _solve(operator, state, threshold, n_max, tol, max_calls, narrow=False)
     spent = operator.n_products - before[0], operator.n_calls - before[1]
+    # After a solve that failed the next one looks further.
+    state = replace(state, counter=state.counter + 1 if ritz.converged else -(-(state.counter + 1) // LOOK) * LOOK)
     k = ritz.wanted
     if not ritz.finite:
         nan = torch.full((k,), torch.nan, dtype=operator.dtype, device=operator.device)
@@ -135,6 +123,50 @@ def track(
     return pairs, state
 
 
+def _grows(values: Array, wanted: int, threshold: float, n_max: int) -> bool:
+    """Whether another mode is to be tracked."""
+    return wanted < n_max and values[wanted - 1] > GROW * threshold
+
+
+def _may_be_narrow(state: EigenState, threshold: float, n_max: int) -> bool:
+    """Whether this solve need not look beyond the wanted modes."""
+    if state.directions.shape[1] == 0 or state.counter % LOOK == 0 or state.wanted > n_max:
+        return False
+    known = host(state.values)
+    return bool(np.isfinite(known[: state.wanted]).all()) and not _grows(known, state.wanted, threshold, n_max)
+
+
+def _solve(
+    operator: SymmetricOperator, state: EigenState, threshold: float, n_max: int, tol: float, max_calls: int, narrow: bool
+) -> Ritz:
+    cold = state.directions.shape[1] == 0
+
+    def grow(values: Array, wanted: int) -> int:
+        while wanted < min(operator.n, len(values)) and _grows(values, wanted, threshold, n_max):
+            wanted += 1
+        return wanted
+
+    guard = 0 if narrow else state.guard
+    return solve(
+        operator,
+        _narrow_block(state) if narrow else _starting_block(operator, state),
+        min(state.wanted, max(n_max, 1)),
+        guard=guard,
+        tol=0.1 * tol if cold else tol,  # cold: a loosely converged pair could still be the wrong one
+        cold=cold,
+        seed=state.seed,
+        max_calls=max_calls,
+        max_basis=4 * (max(state.wanted, n_max) + state.guard) + 16,
+        grow=None if narrow else grow,
+    )
+
+
+def _narrow_block(state: EigenState) -> Tensor:
+    """`[n, wanted]`: the wanted Ritz vectors, moved on where the motion is steady."""
+    vectors = state.vectors[:, : state.wanted]
+    return vectors + state.motion if state.steady and state.motion.shape == vectors.shape else vectors
+
+
 def _starting_block(operator: SymmetricOperator, state: EigenState) -> Tensor:
     """`[n, b]`: Ritz vectors (moved on where the motion is steady, else beside it), last residuals, a random vector."""
     if state.directions.shape[1] == 0:
@@ -152,9 +184,9 @@ def _starting_block(operator: SymmetricOperator, state: EigenState) -> Tensor:
 
 
 def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
-    """Signs, motion and directions from the Ritz pairs of this solve."""
+    """Signs, motion and directions from the Ritz pairs of this solve; what it did not look at stays as it was."""
     k, kept = ritz.wanted, len(ritz.values)
-    vectors = ritz.vectors
+    vectors, values = ritz.vectors, ritz.values
     norms = np.maximum(ritz.scale * ritz.errors[: k + 1], torch.finfo(vectors.dtype).tiny)
     directions = ritz.residuals[:, : k + 1] * to_device(1.0 / norms, vectors)
     motion, steady = vectors[:, :0], False
@@ -170,12 +202,16 @@ def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
             change = torch.stack([torch.linalg.vector_norm(motion - old.motion), torch.linalg.vector_norm(motion)])
             difference, size = host(change)
             steady = bool(difference < STEADY * size)
+        if kept == k and old.wanted == k and old.vectors.shape[1] > k:  # narrow: the guards of before
+            vectors = torch.cat([vectors, old.vectors[:, k:]], dim=1)
+            values = np.concatenate([values, host(old.values)[k:]])
+            directions = torch.cat([directions, old.directions[:, k:]], dim=1)
     return replace(
         old,
         vectors=vectors,
         directions=directions,
         motion=motion,
-        values=to_device(ritz.values, vectors),
+        values=to_device(values, vectors),
         wanted=k,
         steady=steady,
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from cflows_core.errors import CflowsError
 from cflows_core.linalg.eigen import Eigenpairs, EigenState, track
 from cflows_core.linalg.operator import SymmetricOperator, preconditioned_hessian
+from cflows_core.linalg.tracking import LOOK
 
 C = 2.0  # the threshold
 
@@ -86,13 +87,13 @@ def test_a_decoupled_mode_that_rises_from_the_depth_is_never_lost(bulk: tuple[fl
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_even_a_jump_is_found_within_a_few_solves(seed: int) -> None:
-    """From −0.5 to 2.5 between two solves, in a decoupled coordinate."""
-    matrices = rising(lambda x: -0.5 if x < 0.5 else 2.5, steps=30, seed=seed)
-    answers = follow(matrices, seed=seed, blind=14)
+def test_even_a_jump_is_found_within_a_few_wide_solves(seed: int) -> None:
+    """From −0.5 to 2.5 between two solves, in a decoupled coordinate; one solve in four looks there."""
+    matrices = rising(lambda x: -0.5 if x < 0.5 else 2.5, steps=60, seed=seed)
+    answers = follow(matrices, seed=seed, blind=29)
     found = [t for t, (pairs, _) in enumerate(answers) if float(pairs.values[0]) > 2.499]
-    assert found[0] <= 15 + 8  # 2 to 6 solves after it in 40 trials
-    assert found == list(range(found[0], 30))
+    assert found[0] <= 30 + 6 * LOOK
+    assert found == list(range(found[0], 60))
 
 
 def test_two_modes_rise_and_cross() -> None:
@@ -125,16 +126,17 @@ def test_clustered_modes_turn_into_each_other() -> None:
         assert cosines.min() > 1 - 1e-5  # angle about residual/gap = 2e-3/0.8
 
 
-def test_one_call_is_enough_when_little_changes() -> None:
-    """The whole warm solve is one block product; its columns: wanted, guards, residuals, motion at most, one random."""
+def test_a_solve_costs_as_many_products_as_modes_when_little_changes() -> None:
+    """Three of four solves are one product a mode; the fourth has wanted, guards, residuals, motion at most, one random."""
     stream = rotating(300, [2.1, 2.0, 1.9, 1.3], (-0.5, 1.0), 0.002, 2)
     matrices = [next(stream) for _ in range(60)]
-    answers = follow(matrices, n_max=3)[2:]
-    assert all(pairs.n_calls == 1 for pairs, _ in answers)
+    answers = follow(matrices, n_max=3, tol=1e-2)[2:]
     assert all(len(pairs.values) == 3 for pairs, _ in answers)
-    assert max(pairs.n_products for pairs, _ in answers) <= 3 + 2 + 4 + 3 + 1
     assert all(pairs.converged for pairs, _ in answers)
-    assert any(state.steady for _, state in answers)
+    assert all(pairs.n_calls == 1 for pairs, _ in answers)
+    products = sorted(pairs.n_products for pairs, _ in answers)
+    assert products[: len(products) * 3 // 4 - 1] == [3] * (len(products) * 3 // 4 - 1)
+    assert products[-1] <= 3 + 2 + 4 + 3 + 1
 
 
 def test_columns_keep_their_sign() -> None:
@@ -182,7 +184,7 @@ def test_few_coordinates(n: int) -> None:
     for A, (pairs, _) in zip(matrices, follow(matrices), strict=True):
         k = len(pairs.values)
         assert k == min(n, 3 if n > 2 else 2)
-        torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(A).flip(0)[:k], rtol=0, atol=1e-5)
+        torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(A).flip(0)[:k], rtol=0, atol=2e-5)  # residual²/gap
 
 
 def test_float32() -> None:
