@@ -24,10 +24,10 @@ app: $(APP)  ## Open the dashboard (makes .venv the first time)
 	$(BIN)/cflows app --show
 
 test: $(DEV)  ## The tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## The slow tests: the wheel in an empty environment, the long runs
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: $(DEV)  ## ruff and pyright
 	$(BIN)/python -m ruff check .

@@ -136,9 +136,7 @@ def _may_be_narrow(state: EigenState, threshold: float, n_max: int) -> bool:
     return bool(np.isfinite(known[: state.wanted]).all()) and not _grows(known, state.wanted, threshold, n_max)
 
 
-def _solve(
-    operator: SymmetricOperator, state: EigenState, threshold: float, n_max: int, tol: float, max_calls: int, narrow: bool
-) -> Ritz:
+def _solve(operator: SymmetricOperator, state: EigenState, threshold: float, n_max: int, tol: float, max_calls: int, narrow: bool) -> Ritz:
     cold = state.directions.shape[1] == 0
 
     def grow(values: Array, wanted: int) -> int:
