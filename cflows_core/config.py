@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import param
 
 from cflows_core.errors import ConfigError
-from cflows_core.fields import accepted, accepted_changes
+from cflows_core.fields import GROUPS, LIVE, UNITS, accepted, accepted_changes
 from cflows_core.rules import ABLATIONS, check_together
 from cflows_core.schedules import schedule_from
 
@@ -288,35 +288,9 @@ class RunConfig(param.Parameterized):
         default=(), constant=True, label="Changes", doc="What is changed while running: (step, field, value), applied from that step on."
     )
 
-    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "problem": (
-            "dataset",
-            "degree",
-            "architecture",
-            "width",
-            "depth",
-            "activation",
-            "activation_mix",
-            "criterion",
-            "targets",
-            "head_scale",
-            "n_train",
-            "classes",
-        ),
-        "optimizer": ("optimizer", "lr", "schedule", "beta1", "beta2", "eps", "bias_correction"),
-        "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "rod_coordinates", "rod_correction", "derivatives"),
-        "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
-    }
-    LIVE: ClassVar[tuple[str, ...]] = ("lr", "beta1", "beta2", "eps", "substeps")
-    UNITS: ClassVar[dict[str, str]] = {
-        "lr": "step size",
-        "steps": "steps",
-        "warm_start": "steps",
-        "substeps": "per step",
-        "max_memory": "GiB",
-        "record_every": "steps",
-        "checkpoint_every": "steps",
-    }
+    GROUPS: ClassVar[dict[str, tuple[str, ...]]] = GROUPS
+    LIVE: ClassVar[tuple[str, ...]] = LIVE
+    UNITS: ClassVar[dict[str, str]] = UNITS
 
     def __init__(self, **fields: Any):
         known = self.fields()

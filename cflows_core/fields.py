@@ -1,4 +1,4 @@
-"""What a value must be to stand in a field of the configuration, and one sentence for what cannot: rule, value, remedy."""
+"""The configuration's fields in their groups; what a value must be to stand in one, and one sentence for what cannot."""
 
 from __future__ import annotations
 
@@ -10,6 +10,38 @@ from typing import Any
 import param
 
 from cflows_core.errors import ConfigError
+
+# In the order in which they are listed everywhere.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "problem": (
+        "dataset",
+        "degree",
+        "architecture",
+        "width",
+        "depth",
+        "activation",
+        "activation_mix",
+        "criterion",
+        "targets",
+        "head_scale",
+        "n_train",
+        "classes",
+    ),
+    "optimizer": ("optimizer", "lr", "schedule", "beta1", "beta2", "eps", "bias_correction"),
+    "flows": ("flows", "steps", "warm_start", "substeps", "n_eigs", "rod_rank", "rod_coordinates", "rod_correction", "derivatives"),
+    "run": ("seed", "dtype", "device", "threads", "max_memory", "observe", "record_every", "checkpoint_every", "changes"),
+}
+# What can change while a run is on.
+LIVE: tuple[str, ...] = ("lr", "beta1", "beta2", "eps", "substeps")
+UNITS: dict[str, str] = {
+    "lr": "step size",
+    "steps": "steps",
+    "warm_start": "steps",
+    "substeps": "per step",
+    "max_memory": "GiB",
+    "record_every": "steps",
+    "checkpoint_every": "steps",
+}
 
 
 def accepted(name: str, parameter: param.Parameter, value: Any) -> Any:
