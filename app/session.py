@@ -77,7 +77,7 @@ class Session(param.Parameterized):
             return "starting" if self.busy else "new" if self.stored is None else "stored"
         if self.runner.error:
             return "failed"
-        if self.runner.running:
+        if self.runner.running or self.runner.pausing:
             return "running"
         return "finished" if self.runner.finished else "paused"
 

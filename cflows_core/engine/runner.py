@@ -101,6 +101,11 @@ class Runner:
         return self._wanted
 
     @property
+    def pausing(self) -> bool:
+        """Paused, but the last steps being computed have not arrived yet."""
+        return not self._wanted and self._driver is not None and not self._driver.done()
+
+    @property
     def error(self) -> str:
         if not self._error and not self.closed and self._handle.lost:
             self._lose()

@@ -99,7 +99,7 @@ class Flow(ABC, Generic[S]):
 
     def changed(self, state: S) -> S:
         """The state after a parameter changed: caches that depend on it are dropped."""
-        return state
+        return dataclasses.replace(state, eigen=state.eigen.due())  # type: ignore[attr-defined, type-var]
 
     def status(self, state: S) -> str:
         return "stopped" if state.stopped else "running"
@@ -113,6 +113,8 @@ class Flow(ABC, Generic[S]):
     ) -> Measured:
         """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
 
+        Far below the edge the eigenpairs are not solved for at every step: values are then those expected, vectors the last.
+
         The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. tol: of the eigenpairs' residuals,
         by default what a flow needs.
         """
@@ -125,11 +127,18 @@ class Flow(ABC, Generic[S]):
         if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
             P = torch.where(point.nu > 0, P, math.inf)
         operator = preconditioned_hessian(self.objective, x, P, near.product)
-        n_max = n_max or self.options.n_eigs
-        pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=tol or EIGEN_TOLERANCE)
+        if eigen.wait > 0:  # too far below the edge to reach it before the next solve
+            near.alone()
+            eigen = eigen.waited()
+            values = eigen.expected()
+            vectors = operator.to_weights(eigen.vectors[:, : len(values)])
+        else:
+            n_max = n_max or self.options.n_eigs
+            pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=tol or EIGEN_TOLERANCE)
+            values, vectors = pairs.values, pairs.vectors
         loss = float(near.losses[1 if apart else 0])
         others = slice(2 if apart else 1, None)
-        return Measured(loss, near.gradients[0], near.losses[others], near.gradients[others], pairs.values, pairs.vectors, eigen)
+        return Measured(loss, near.gradients[0], near.losses[others], near.gradients[others], values, vectors, eigen)
 
     def adaptive_series(self, point: State) -> dict[str, Value]:
         """Series of adaptive optimizers at a point with ν as P̃ takes it; none of the others."""
@@ -177,6 +186,11 @@ class _Expansion:
             return self._objective.hvp(self._w, V, self.gradients[0])
         self.losses, self.gradients, product = self._objective.expand(self._w, V, self._beside)
         return product
+
+    def alone(self) -> None:
+        """Losses and gradients without a product."""
+        points = self._w[None] if self._beside is None else torch.cat([self._w[None], self._beside])
+        self.losses, self.gradients = self._objective.losses_and_grads(points)
 
 
 def padded(values: Any, length: int) -> np.ndarray:

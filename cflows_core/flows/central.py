@@ -93,7 +93,7 @@ class Central(Flow[CentralState]):
 
     def changed(self, state: CentralState) -> CentralState:
         """Eigenvalues under the optimizer's present parameters; above the edge the flow settles first."""
-        at = self.measure(state.point, state.eigen)
+        at = self.measure(state.point, state.eigen.due())
         settling = bool(len(at.values)) and float(at.values[0]) > ABOVE * self.optimizer.threshold
         none = state.point.w.new_zeros(len(state.point.w), 0)
         return replace(

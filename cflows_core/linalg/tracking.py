@@ -25,6 +25,7 @@ from cflows_core.linalg.transfer import Array, host, to_device
 GROW = 0.75  # of the threshold: another mode is tracked while the smallest is above
 SHRINK = 0.5  # of the threshold: the last mode is dropped when the last but one is below
 LOOK = 4  # solves, of which one looks beyond the wanted modes
+FORESEEN = 0.01  # of the threshold: as well as that the last values must have foretold the present one for solves to be left out
 STEADY = 0.5  # the motion is steady when it changed by less than this share of itself
 
 
@@ -37,6 +38,9 @@ class EigenState:
     of the wanted vectors out of their old span. `steady`: whether the last two motions agreed. `values [wanted +
     guards]` descending, NaN before the first solve. `wanted`, its lower limit `floor`, the number of `guard` vectors.
     `seed` and `counter` (solves so far) determine the random vectors.
+
+    `clock` counts steps, with a solve or without (`waited`); `wait` is how many may still pass without one, by
+    `next_solve` from `history`, the last four (clock, values).
     """
 
     vectors: Tensor
@@ -49,6 +53,9 @@ class EigenState:
     seed: int
     counter: int = 0
     steady: bool = False
+    clock: int = 0
+    wait: int = 0
+    history: tuple[tuple[int, tuple[float, ...]], ...] = ()
 
     @classmethod
     def init(
@@ -76,6 +83,22 @@ class EigenState:
         values = torch.full((vectors.shape[1],), torch.nan, dtype=dtype, device=device)
         return cls(vectors, empty, empty, values, wanted, wanted, guard, seed)
 
+    def waited(self) -> EigenState:
+        """The state a step later, without a solve."""
+        return replace(self, clock=self.clock + 1, wait=self.wait - 1)
+
+    def due(self) -> EigenState:
+        """The state where what is known of the values' course holds no more: the next step solves."""
+        return replace(self, wait=0, history=())
+
+    def expected(self) -> Tensor:
+        """The wanted values [k] at the present step, descending: along the line through the last two solves."""
+        (t1, now), *former = reversed(self.history)
+        values = np.array(now)
+        if former and len(former[0][1]) == len(now):
+            values = values + (values - former[0][1]) / (t1 - former[0][0]) * (self.clock - t1)
+        return to_device(np.sort(values)[::-1].copy(), self.vectors)
+
 
 def track(
     operator: SymmetricOperator,
@@ -102,13 +125,18 @@ def track(
         ritz = _solve(operator, state, threshold, n_max, tol, max_calls, narrow=False)
     spent = operator.n_products - before[0], operator.n_calls - before[1]
     # After a solve that failed the next one looks further.
-    state = replace(state, counter=state.counter + 1 if ritz.converged else -(-(state.counter + 1) // LOOK) * LOOK)
+    counter = state.counter + 1 if ritz.converged else -(-(state.counter + 1) // LOOK) * LOOK
+    state = replace(state, counter=counter, clock=state.clock + 1, wait=0)
     k = ritz.wanted
     if not ritz.finite:
         nan = torch.full((k,), torch.nan, dtype=operator.dtype, device=operator.device)
         return Eigenpairs(nan, nan.expand(operator.n, k).clone(), nan.clone(), False, *spent), state
     state = _next_state(ritz, state)
     vectors = state.vectors[:, :k]
+    history = (*state.history[-3:], (state.clock, tuple(float(value) for value in ritz.values[:k])))
+    foreseen = bool(state.history) and abs(float(state.expected()[0]) - ritz.values[0]) < FORESEEN * threshold
+    wait = next_solve([(step, values[0]) for step, values in history], threshold) - 1 if ritz.converged and foreseen else 0
+    state = replace(state, history=history, wait=wait)
     if k > state.floor and ritz.values[k - 2] < SHRINK * threshold:
         state = replace(state, wanted=k - 1, motion=state.motion[:, : k - 1])
     pairs = Eigenpairs(
@@ -130,7 +158,8 @@ def _grows(values: Array, wanted: int, threshold: float, n_max: int) -> bool:
 
 def _may_be_narrow(state: EigenState, threshold: float, n_max: int) -> bool:
     """Whether this solve need not look beyond the wanted modes."""
-    if state.directions.shape[1] == 0 or state.counter % LOOK == 0 or state.wanted > n_max:
+    waited = not state.history or state.clock > state.history[-1][0]
+    if waited or state.directions.shape[1] == 0 or state.counter % LOOK == 0 or state.wanted > n_max:
         return False
     known = host(state.values)
     return bool(np.isfinite(known[: state.wanted]).all()) and not _grows(known, state.wanted, threshold, n_max)

@@ -114,7 +114,7 @@ class FakeRunner:
     def __init__(self, engine: FakeEngine, config: RunConfig, history: History | None = None):
         self.engine, self.config = engine, config
         self.history = History() if history is None else history
-        self.viewers, self.running, self.finished, self.closed = 0, False, False, False
+        self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
         self.error, self.speed, self.steps_per_second = "", None, 0.0
 
     def play(self, n: int) -> None:

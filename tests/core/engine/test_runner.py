@@ -25,8 +25,11 @@ def test_run_pause_step(stand_in: type[StandIn]) -> None:
         assert runner.running
         assert await runner.wait_for(50, timeout=30)
         assert runner.steps_per_second > 0
+        runner.pause()
+        assert runner.pausing  # the steps being computed are still to come
         await runner.paused()
         assert not runner.running
+        assert not runner.pausing
         assert runner.steps_per_second == 0
         seen = len(runner.frames)
         await asyncio.sleep(0.15)

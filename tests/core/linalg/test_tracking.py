@@ -96,6 +96,28 @@ def test_even_a_jump_is_found_within_a_few_wide_solves(seed: int) -> None:
     assert found == list(range(found[0], 60))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_no_crossing_is_missed_between_solves(seed: int) -> None:
+    """The same rise, solved for only when the schedule says so: fewer than half of the steps, and every step from 0.9 c on."""
+    matrices = rising(lambda x: -0.5 + 3 * x, bulk=(-0.5, 1.2), seed=seed)
+    for A in matrices:  # leave the rising mode alone on its way up
+        A[:-1, :-1] *= 0.4
+    state, solves = EigenState.init(len(matrices[0])), 0
+    for t, A in enumerate(matrices):
+        top = float(torch.linalg.eigvalsh(A)[-1])
+        if state.wait > 0:
+            state = state.waited()
+            assert top < 0.95 * C
+            assert float(state.expected()[0]) == pytest.approx(top, abs=0.05 * C) or t < 120  # before the mode is found
+            continue
+        pairs, state = track(operator(A), state, threshold=C, n_max=3)
+        solves += 1
+        if top > 0.9 * C:
+            assert float(pairs.values[0]) == pytest.approx(top, abs=1e-3)
+    above = sum(float(torch.linalg.eigvalsh(A)[-1]) > 0.9 * C for A in matrices)
+    assert solves < above + (len(matrices) - above) / 2
+
+
 def test_two_modes_rise_and_cross() -> None:
     """One couples to the rest, one does not; they cross each other and both cross the threshold."""
     n, steps = 100, 250
