@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,15 @@ from torch import Tensor, nn
 from cflows_core.cli.tables import console
 from cflows_core.config import RunConfig
 from cflows_core.errors import DataError
+from cflows_core.linalg.eigen import top_eigenpairs
 from cflows_core.problems.build import build_problem
 from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
 
 RESULTS = Path(__file__).with_name("results")
 SMALL_STEPS, LARGE_STEPS = 60, 6
+# 3072-256-256-4: 853k weights.
+PHOTOGRAPHS: dict[str, Any] = {"dataset": "cifar10", "classes": 4, "n_train": 1000, "width": 256, "activation": "gelu"}
 
 
 def regression() -> tuple[Objective, Tensor]:
@@ -76,9 +80,7 @@ def small() -> list[tuple[str, str, str]]:
 
 def large() -> list[tuple[str, str, str]]:
     """853k weights on CIFAR-10 photographs, a thousand examples: discrete and central flow below the edge."""
-    config = RunConfig(
-        dataset="cifar10", classes=4, n_train=1000, width=256, activation="gelu", lr=0.005, steps=100, n_eigs=4, flows=["central"], observe=[]
-    )
+    config = RunConfig(**PHOTOGRAPHS, lr=0.005, steps=100, n_eigs=4, flows=["central"], observe=[])
     problem = build_problem(config)
     objective = problem.objective
     gradient = seconds_each(lambda: objective.loss_and_grad(problem.weights), 2.0)
@@ -94,16 +96,13 @@ def large() -> list[tuple[str, str, str]]:
 def modes() -> list[tuple[str, str, str]]:
     """The same network held at an edge that is so low that k modes are at it."""
     rows = []
-    base = {"dataset": "cifar10", "classes": 4, "n_train": 1000, "width": 256, "activation": "gelu", "steps": 1000}
-    problem = build_problem(RunConfig(**base))
+    problem = build_problem(RunConfig(**PHOTOGRAPHS))
     objective = problem.objective
     gradient = seconds_each(lambda: objective.loss_and_grad(problem.weights), 2.0)
-    from cflows_core.linalg.eigen import top_eigenpairs
-
     values = top_eigenpairs(objective, problem.weights, 12, tol=1e-3).values
     for k, target in ((1, ""), (2, "15 GE"), (4, ""), (10, "60 GE")):
         lr = 2 / float(values[k - 1] * values[k]) ** 0.5
-        config = RunConfig(**base, lr=lr, n_eigs=min(32, k + 2), flows=["central"], observe=[])
+        config = RunConfig(**PHOTOGRAPHS, lr=lr, n_eigs=min(32, k + 2), flows=["central"], observe=[])
         simulation = Simulation(config, objective, problem.weights)
         simulation.advance(steps=1)
         central = simulation.flow("central")

@@ -106,6 +106,7 @@ def test_a_rod_without_oscillation_follows_the_stable_flow() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # the time that every preset is to need at most
 @pytest.mark.parametrize("name", [*SEVEN, *(preset.name for preset in (*OPTIMIZERS, *LONG, *CNN))])
 def test_every_model_and_optimizer_reaches_its_edge(name: str) -> None:
     """λ₁/c between 0.9 and 1.1 for at least a hundred steps: every model with both losses, two presets or more of each optimizer."""
