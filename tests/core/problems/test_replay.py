@@ -102,3 +102,20 @@ def test_a_wrong_recording_is_thrown_away(monkeypatch: pytest.MonkeyPatch, mlp: 
 
     monkeypatch.setattr(replay, "_record", lambda *_: lambda stack: (stack.sum(1), stack))
     assert _recording(mlp._stacked, points(4, mlp.n_params), True) is None
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_operations_that_change_nothing_are_left_out(mlp: Objective, stacked: bool) -> None:
+    """No detach, no product with 1, no transpose of a transpose, and no view or expansion to the shape that is there already."""
+    stack = points(4, mlp.n_params)
+    recorded = _recording(mlp._stacked, stack, True) if stacked else _recording(mlp._single, stack[0], False)
+    assert recorded is not None
+    nodes = [node for node in recorded.__self__.graph.nodes if node.op == "call_function"]  # type: ignore[attr-defined]
+    for node in nodes:
+        source = node.args[0]
+        assert node.target is not torch.ops.aten.detach.default
+        assert not (node.target is torch.mul and 1 in node.args)
+        assert not (node.target is torch.t and source.target is torch.t)
+        if node.target in (Tensor.view, Tensor.expand):
+            assert str(node.meta["val"].shape) != str(source.meta["val"].shape)
+    assert len(nodes) < 70  # 91 and 73 as recorded
