@@ -187,9 +187,13 @@ class Objective:
     def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
         if len(points) == 1 or not self._small or not self._can_stack(points):
-            each = [self.loss_and_grad(point) for point in points]
-            return torch.tensor([value for value, _ in each], dtype=self.dtype), torch.stack([gradient for _, gradient in each])
+            losses, gradients = torch.empty(len(points), dtype=self.dtype), torch.empty_like(points)
+            for i, point in enumerate(points):
+                losses[i], gradients[i] = self.loss_and_grad(point)
+            return losses, gradients
         self.gradients_spent += len(points)
+        if len(points) <= LARGEST_STACK:
+            return self._many(points)
         parts = [self._many(part) for part in points.split(LARGEST_STACK)]
         return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
 
@@ -207,12 +211,15 @@ class Objective:
         return self._stacks
 
     def _single(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        total, gradient = w.new_zeros(()), torch.zeros_like(w)
+        total, gradient = w.new_zeros(()), None
         for share, batch in self._chunks(1):
             leaf = w.detach().requires_grad_()
             value = self._loss(leaf, *batch)
-            gradient += share * torch.autograd.grad(value, leaf)[0]
+            part = torch.autograd.grad(value, leaf)[0]
+            part = part if share == 1 else share * part
+            gradient = part if gradient is None else gradient + part
             total += share * value.detach()
+        assert gradient is not None
         return total, gradient
 
     def _stacked(self, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -234,12 +241,12 @@ class Objective:
         directions, lengths = _unit_rows(V.T)
         if gradient is not None:
             step = STEP_ONE_SIDED * _scale(w)
-            _, gradients = self.losses_and_grads(w + step * directions)
-            return ((gradients - gradient) * (lengths / step)).T
+            _, gradients = self.losses_and_grads(torch.add(w, directions, alpha=step))
+            return (gradients - gradient).mul_(lengths / step).T
         step = STEP_SECOND * _scale(w)
-        _, gradients = self.losses_and_grads(torch.cat([w + step * directions, w - step * directions]))
+        _, gradients = self.losses_and_grads(torch.cat([torch.add(w, directions, alpha=sign * step) for sign in (1, -1)]))
         plus, minus = gradients.chunk(2)
-        return ((plus - minus) * (lengths / (2 * step))).T
+        return (plus - minus).mul_(lengths / (2 * step)).T
 
     def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """L and ∇L at w and at the points `beside` [b, p], with H(w) V: (losses [1 + b], gradients [1 + b, p], [p, k]).
@@ -256,9 +263,9 @@ class Objective:
             return losses, gradients, product.T
         directions, lengths = _unit_rows(V.T)
         step = STEP_ONE_SIDED * _scale(w)
-        losses, gradients = self.losses_and_grads(torch.cat([points, w + step * directions]))
+        losses, gradients = self.losses_and_grads(torch.cat([points, torch.add(w, directions, alpha=step)]))
         b = len(points)
-        return losses[:b], gradients[:b], ((gradients[b:] - gradients[0]) * (lengths / step)).T
+        return losses[:b], gradients[:b], (gradients[b:] - gradients[0]).mul_(lengths / step).T
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:
         """T_ij = ∇_w(u_iᵀ H(w) u_j), [k(k+1)/2, p], for U [p, k]; pairs (i ≤ j) in the order of `svec`, not scaled."""
@@ -321,11 +328,11 @@ class Objective:
         """∇(vᵀHv) for each row v, [b, p]."""
         directions, lengths = _unit_rows(directions)
         step = STEP_THIRD * _scale(w)
-        points = [w + step * directions, w - step * directions]
+        points = [torch.add(w, directions, alpha=sign * step) for sign in (1, -1)]
         _, gradients = self.losses_and_grads(torch.cat(points if gradient is not None else [*points, w[None]]))
         centre = gradients[-1] if gradient is None else gradient
         plus, minus = gradients[: 2 * len(directions)].chunk(2)
-        return (plus + minus - 2 * centre) * (lengths / step) ** 2
+        return (plus + minus).sub_(centre, alpha=2).mul_((lengths / step).square())
 
     # The network behind the loss
 

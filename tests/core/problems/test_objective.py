@@ -176,3 +176,15 @@ def test_refusals() -> None:
         Objective.from_function(lambda w: w, 3)
     with pytest.raises(ConfigError, match="needs float64"):
         Objective.from_module(network().float(), inputs, targets, derivatives="differences")
+
+
+def test_gradients_that_share_memory() -> None:
+    """A sum's gradient is one number seen p times: nothing may be written into it."""
+    total = Objective.from_function(lambda w: w.sum() + 0.5 * (w[0] ** 2), 3, derivatives="differences")
+    plain = Objective.from_function(lambda w: w.sum(), 3, derivatives="differences")
+    w, eye = torch.ones(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    for known in (None, plain.grad(w)):
+        torch.testing.assert_close(plain.hvp(w, eye, known), torch.zeros(3, 3, dtype=torch.float64))
+    assert not plain.third(w, eye).any()
+    torch.testing.assert_close(total.hvp(w, eye), torch.diag(torch.tensor([1.0, 0, 0], dtype=torch.float64)), rtol=0, atol=1e-8)
+    assert plain.losses_and_grads(torch.stack([w, 2 * w]))[1].tolist() == [[1.0] * 3] * 2
