@@ -4,9 +4,7 @@
 
 Two ways to each second and third derivative. *Exact*: nested reverse-mode differentiation. *Differences* of gradients taken in one
 stacked call, `H v ≈ (g(w+εv) − g(w−εv))/2ε` and `∇(vᵀHv) ≈ (g(w+εv) + g(w−εv) − 2g(w))/ε²`, with relative errors of about 1e-9 and 1e-6
-in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what differentiation keeps stays
-below
-`max_memory`.
+in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what is kept stays in `max_memory`.
 """
 
 from __future__ import annotations
@@ -39,11 +37,12 @@ COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
 KEPT = {0: 1.0, 1: 2.0, 2: 6.0, 3: 14.0}
 # One stacked call beats a loop only while Python's overhead dominates: below so many bytes saved by one forward pass.
 STACKED_BYTES = 4 * 2**20
+# Nodes of a forward pass up to which gradients are recorded (problems/replay.py): an LSTM's 457 take seven seconds, and gain nothing.
+LARGEST_RECORDING = 150
 # So many points at most in one stacked call.
 LARGEST_STACK = 64
-# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided
-# differences for products
-# from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
+# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided differences
+# for products from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
 STEP_ONE_SIDED, STEP_SECOND, STEP_THIRD = 1e-7, 1e-5, 1e-4
 
 Loss = Callable[..., Tensor]
@@ -67,6 +66,7 @@ class Objective:
         derivatives: str = "auto",
         max_memory: float = 2.0,
         bytes_per_example: float = 0.0,
+        record: bool = True,
     ):
         if derivatives not in ("auto", "exact", "differences"):
             raise ConfigError(f"`derivatives` must be auto, exact or differences, got {derivatives!r}.")
@@ -89,7 +89,9 @@ class Objective:
         self._network: Network | None = None
         whole = bytes_per_example * self.n_examples
         self._small = whole <= STACKED_BYTES and KEPT[1] * LARGEST_STACK * whole <= self._budget
-        self._one, self._many = Replay(self._single, stacked=False), Replay(self._stacked, stacked=True)
+        self._one, self._many = self._single, self._stacked
+        if record:
+            self._one, self._many = Replay(self._single, stacked=False), Replay(self._stacked, stacked=True)
 
     # Construction
 
@@ -145,6 +147,7 @@ class Objective:
             derivatives="exact" if jumps and derivatives == "auto" else derivatives,
             max_memory=max_memory,
             bytes_per_example=saved_bytes_per_example(loss, network.weights, data),
+            record=sum(map(len, found.values())) <= LARGEST_RECORDING,
         )
         objective.weights, objective._network = network.weights, network
         objective.notes = (*network.notes, *([kinks.note(jumps, objective.derivatives)] if jumps else []))
