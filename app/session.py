@@ -21,7 +21,7 @@ from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
-from cflows_core.rules import ABLATIONS, BY_FOUR, READS
+from cflows_core.rules import ABLATIONS, READS, fitting_width
 from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
@@ -323,8 +323,7 @@ def _problem(config: RunConfig, **fields: Any) -> dict[str, Any]:
         fields.setdefault("criterion", "mse")
     if dataset in ("sorting", "chebyshev"):
         fields.setdefault("targets", "onehot")
-    if architecture in BY_FOUR:
-        fields.setdefault("width", -(-config.width // 4) * 4)
+    fields.setdefault("width", fitting_width(architecture, config.width))
     return fields
 
 

@@ -1,6 +1,7 @@
 """Peak memory of each derivative of a million-parameter network on a thousand examples, under two memory bounds.
 
-Each figure is the peak of a fresh process beyond what it held before the call: weights, data and PyTorch itself are not counted.
+Each figure is the peak of a fresh process beyond what it held before the call: weights, data and PyTorch itself are not counted. On Linux,
+whose /proc tells what a process holds.
 
 make bench            or: python benchmarks/memory.py
 """

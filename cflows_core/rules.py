@@ -24,6 +24,11 @@ READS = {
 BY_FOUR = ("resnet", "vit", "transformer")
 
 
+def fitting_width(architecture: str, width: int) -> int:
+    """The least width from `width` on that the architecture takes."""
+    return -(-width // 4) * 4 if architecture in BY_FOUR else width
+
+
 def check_together(config: Any) -> None:
     """Raises `ConfigError` for a `RunConfig` whose fields contradict one another."""
     if config.dataset not in READS[config.architecture]:
@@ -32,10 +37,9 @@ def check_together(config: Any) -> None:
             f"`architecture` must be one that reads {config.dataset}, got {config.architecture!r}: "
             f"{' or '.join(readers)} {'do' if len(readers) > 1 else 'does'}, or take another `dataset`."
         )
-    if config.architecture in BY_FOUR and config.width % 4:
-        raise ConfigError(
-            f"`width` must be a multiple of 4 for the {config.architecture}, got {config.width}: take {max(8, -(-config.width // 4) * 4)}."
-        )
+    width = fitting_width(config.architecture, config.width)
+    if config.width != width:
+        raise ConfigError(f"`width` must be a multiple of 4 for the {config.architecture}, got {config.width}: take {width}.")
     if config.dataset == "chebyshev" and config.criterion != "mse":
         raise ConfigError(f"`dataset='chebyshev'` is regression and needs criterion='mse', got {config.criterion!r}: set that.")
     if config.dataset in ("sorting", "chebyshev") and config.targets == "signed":

@@ -60,7 +60,7 @@ def chosen(names: Sequence[str], which: str, steps: int) -> Table:
 def write(table: Table) -> None:
     """Run each preset for its steps after the warm start and print its row as soon as it is known."""
     configs = {name: get(name).config.replace(steps=table.steps, observe=[]) for name in table.presets}
-    print("| " + " | ".join(heading for heading in table.headings) + " |")
+    print("| " + " | ".join(table.headings) + " |")
     print("|" + "---|" * len(table.headings))
     for name, config in configs.items():
         cells = _cells(name, run(config, progress=False))

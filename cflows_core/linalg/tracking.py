@@ -93,11 +93,7 @@ class EigenState:
 
     def expected(self) -> Tensor:
         """The wanted values [k] at the present step, descending: along the line through the last two solves."""
-        (t1, now), *former = reversed(self.history)
-        values = np.array(now)
-        if former and len(former[0][1]) == len(now):
-            values = values + (values - former[0][1]) / (t1 - former[0][0]) * (self.clock - t1)
-        return to_device(np.sort(values)[::-1].copy(), self.vectors)
+        return to_device(_on_the_line(self.history, self.clock), self.vectors)
 
 
 def track(
@@ -134,7 +130,7 @@ def track(
     state = _next_state(ritz, state)
     vectors = state.vectors[:, :k]
     history = (*state.history[-3:], (state.clock, tuple(float(value) for value in ritz.values[:k])))
-    foreseen = bool(state.history) and abs(float(state.expected()[0]) - ritz.values[0]) < FORESEEN * threshold
+    foreseen = bool(state.history) and abs(_on_the_line(state.history, state.clock)[0] - ritz.values[0]) < FORESEEN * threshold
     wait = next_solve([(step, values[0]) for step, values in history], threshold) - 1 if ritz.converged and foreseen else 0
     state = replace(state, history=history, wait=wait)
     if k > state.floor and ritz.values[k - 2] < SHRINK * threshold:
@@ -149,6 +145,15 @@ def track(
         saturated=bool(k == n_max and k < operator.n and ritz.values[k - 1] > GROW * threshold),
     )
     return pairs, state
+
+
+def _on_the_line(history: Sequence[tuple[int, tuple[float, ...]]], clock: int) -> Array:
+    """The values at `clock` on the line through the last two solves, descending; of the last one where the number changed."""
+    (t1, now), *former = reversed(history)
+    values = np.array(now)
+    if former and len(former[0][1]) == len(now):
+        values = values + (values - former[0][1]) / (t1 - former[0][0]) * (clock - t1)
+    return np.sort(values)[::-1].copy()
 
 
 def _grows(values: Array, wanted: int, threshold: float, n_max: int) -> bool:
