@@ -1,13 +1,16 @@
 """Small networks spend their time in Python, not in arithmetic: so the operations of a gradient are recorded once and then replayed.
 
 A recording is the flat list of tensor operations that one call came down to, backward pass included, with neither modules nor automatic
-differentiation nor vmap left in it. It is used only where it gave the same bits as the function itself.
+differentiation nor vmap left in it. A shape that is asked for often gets the list run by PyTorch's own interpreter, without Python: half
+the time of a small call. Both are used only where they gave the same bits as the function itself.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
+import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +22,8 @@ logger = logging.getLogger("cflows")
 
 # Recording takes as long as some hundred calls: objectives that are asked less often never pay for it.
 AFTER = 40
+# Calls of a shape with the recording, after which Python is left out of it: that takes as long as some hundred calls.
+OFTEN = 100
 
 ValuesAndGradients = Callable[[Tensor], tuple[Tensor, Tensor]]
 
@@ -34,15 +39,40 @@ class Replay:
         self._function, self._stacked = function, stacked
         self._calls = 0
         self._recorded: ValuesAndGradients | None = None
+        self._asked: Counter[torch.Size] = Counter()
+        self._interpreted: dict[torch.Size, ValuesAndGradients] = {}
 
     def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
         if self._recorded is not None:
             with torch.no_grad():
-                return self._recorded(points)
+                known = self._interpreted.get(points.shape)
+                return known(points) if known else self._again(self._recorded, points)
         self._calls += 1
         if self._calls == AFTER:
             self._recorded = _recording(self._function, points, self._stacked)
         return self._function(points)
+
+    def _again(self, recorded: ValuesAndGradients, points: Tensor) -> tuple[Tensor, Tensor]:
+        self._asked[points.shape] += 1
+        if self._asked[points.shape] == OFTEN:
+            self._interpreted[points.shape] = _interpreted(recorded, points)
+        return recorded(points)
+
+
+def _interpreted(recorded: ValuesAndGradients, points: Tensor) -> ValuesAndGradients:
+    """The recording for one shape, run by TorchScript; itself where that fails."""
+    try:
+        with warnings.catch_warnings():
+            # Deprecated, but nothing else in PyTorch runs a list of operations without Python or a C++ compiler. That sizes become
+            # constants is meant.
+            warnings.simplefilter("ignore")
+            # A function of its own: as the tracer expects it.
+            traced: Any = torch.jit.trace(lambda points: recorded(points), (points,), check_trace=False)
+        same = all(_same(recorded, traced, points) for _ in range(3))  # it optimises itself in the first two
+    except Exception:  # as many kinds as there are operations: the recording itself still works
+        logger.debug("recorded gradients are run by Python", exc_info=True)
+        return recorded
+    return traced if same else recorded
 
 
 def _recording(function: ValuesAndGradients, points: Tensor, stacked: bool) -> ValuesAndGradients | None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cflows_core.problems.objective import Objective
-from cflows_core.problems.replay import AFTER, Replay, _recording
+from cflows_core.problems.replay import AFTER, OFTEN, Replay, _recording
 
 
 def points(number: int, n: int, seed: int = 0) -> Tensor:
@@ -56,6 +56,21 @@ def test_it_takes_over_at_the_fortieth_call(mlp: Objective) -> None:
     assert len(calls) == made
     assert all(torch.equal(a, b) for a, b in zip(first, last, strict=True))
     assert not last[1].requires_grad
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_shape_asked_for_often_needs_no_python_and_gives_the_same_bits(mlp: Objective, number: int) -> None:
+    replay = Replay(mlp._stacked, stacked=True)
+    stack = points(number, mlp.n_params)
+    for _ in range(AFTER):
+        recorded = replay(stack)
+    for _ in range(OFTEN + 5):
+        replay(stack)
+    assert isinstance(replay._interpreted[stack.shape], torch.jit.ScriptFunction)
+    other = points(number, mlp.n_params, seed=9)
+    assert all(torch.equal(a, b) for a, b in zip(replay(stack), recorded, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(replay(other), mlp._stacked(other), strict=True))
+    assert replay(points(6, mlp.n_params))[1].shape == (6, mlp.n_params)  # another shape goes on as before
 
 
 def test_an_objective_does_not_change_when_it_is_recorded(mlp: Objective) -> None:
