@@ -97,18 +97,17 @@ def solve(
     if n <= EXACT:
         block = torch.eye(n, dtype=operator.dtype, device=operator.device)
     calls_before = operator.n_calls
-    S, W = block, operator.product(block.T).T.detach()
+    basis = _Basis(block, operator.product(block.T).T.detach())
     while True:
-        reduced = _rayleigh_ritz(S, W)
-        if reduced is None:
+        values, C, failed = basis.ritz()
+        if failed:
             return Ritz(block, np.full(wanted, np.nan), block, np.full(wanted, np.nan), np.nan, wanted, False, finite=False)
-        values, S, W, C = reduced
         if grow is not None:
             wanted = grow(values, wanted)
         q = min(wanted + guard, len(values))
         # Only what is looked at is formed: most warm solves end here.
-        X, AX, theta = C[:q] @ S, C[:q] @ W, to_device(values[:q], S)
-        R = torch.addcmul(AX, X, theta[:, None], value=-1.0)
+        X, AX = basis.combined(C[:q])
+        R = torch.addcmul(AX, X, to_device(values[:q], X)[:, None], value=-1.0)
         norms = host(torch.linalg.vector_norm(R, dim=1))
         scale = float(np.abs(values).max(initial=0.0))
         errors = norms / scale if scale > 0 else norms
@@ -119,62 +118,102 @@ def solve(
         if done or len(values) >= n or operator.n_calls - calls_before >= max_calls:
             return Ritz(X, values[:q], R, errors, scale, wanted, enough and not unconverged)
         if len(values) + len(unconverged) + 1 > max_basis:  # thick restart: some Ritz vectors beyond the guards keep most of the speed
-            C = C[: wanted + guard + max(0, max_basis - wanted - guard) // 3]
-        S, W = C @ S, C @ W
-        D = _orthonormal_complement(R[[*unconverged, wanted] if q > wanted else unconverged], S)
+            basis.restart(values, C, wanted + guard + max(0, max_basis - wanted - guard) // 3)
+        D = basis.complement(R[[*unconverged, wanted] if q > wanted else unconverged])
         if len(D) == 0 or not enough:  # an invariant subspace that is too small: look elsewhere
-            fresh = random_block(n, max(1, wanted + guard - len(values)), S.dtype, S.device, seed + operator.n_calls)
-            D = _orthonormal_complement(torch.cat([D, fresh]), S)
+            fresh = random_block(n, max(1, wanted + guard - len(values)), R.dtype, R.device, seed + operator.n_calls)
+            D = basis.complement(torch.cat([D, fresh]))
         if len(D) == 0:  # nowhere else to look: what is left is rounding
             return Ritz(X, values[:q], R, errors, scale, wanted, enough and not unconverged)
-        S, W = torch.cat([S, D]), torch.cat([W, operator.product(D.T).T.detach()])
+        basis.extend(D, operator.product(D.T).T.detach())
 
 
-def _rayleigh_ritz(S: Tensor, W: Tensor) -> tuple[Array, Tensor, Tensor, Tensor] | None:
-    """`(values [m] descending, S, W, C [m, b])` for rows `W = S A`: Ritz vectors `C S`, their products `C W`. None: not
-    finite.
+class _Basis:
+    """An orthonormal basis T S, its products T W = T S A and its projection T S A Sᵀ Tᵀ, with S and W in blocks as they came; T [m, b] and
+    the projection on the host.
 
-    The rows of S may have any length; dependent ones (to about 1e-6 in float64) are dropped, which may replace S and
-    W by combinations.
+    A rotation of all blocks, or one copy of them, would cost as much as a product on a million weights.
     """
-    eps = torch.finfo(S.dtype).eps
-    for second in (False, True):
-        b = len(S)
-        both = host(torch.cat([S @ S.T, S @ W.T], dim=1))  # one transfer
-        if not np.isfinite(both).all():
-            return None
-        overlap, projection = both[:, :b], both[:, b:]
-        squares = np.diagonal(overlap)
+
+    def __init__(self, S: Tensor, W: Tensor) -> None:
+        self._blocks: list[tuple[Tensor, Tensor, Array]] = []
+        self._projection = np.zeros((0, 0))
+        self._add(*_orthonormalising(S, W))
+
+    def ritz(self) -> tuple[Array, Array, bool]:
+        """(values [m] descending, C [m, m] with Ritz vectors C T S, whether it failed)."""
+        if not np.isfinite(self._projection).all():
+            return np.zeros(0), np.zeros((0, 0)), True
         # LAPACK itself: numpy's wrappers would be a tenth of a warm solve.
-        L, failed = lapack.dpotrf(overlap, lower=1)
-        if not failed and (np.diagonal(L) ** 2 > 0.01 * squares).all():  # rows well apart: the common case
-            T = lapack.dtrtri(L, lower=1)[0].T  # Tᵀ(SSᵀ)T = I
-            break
-        unit = np.divide(1.0, np.sqrt(squares), out=np.zeros(b), where=squares > 0)
-        sizes, Q = np.linalg.eigh(unit[:, None] * overlap * unit)
-        keep = sizes > 1e4 * eps
-        T = unit[:, None] * Q[:, keep] / np.sqrt(sizes[keep])
-        if not keep.any():  # nothing but zeros
-            return np.zeros(0), S, W, S.new_zeros(0, b)
-        if second:
-            break
-        # Nearly dependent rows: orthogonality has lost digits in proportion; a second round on what the first gave
-        # restores them.
-        T = to_device(T.T, S)
-        S, W = T @ S, T @ W
-    values, Y, failed = lapack.dsyevd(T.T @ (0.5 * (projection + projection.T)) @ T)
-    if failed:
-        return None
-    return values[::-1], S, W, to_device((T @ Y[:, ::-1]).T, S)
+        values, Y, failed = lapack.dsyevd(self._projection)
+        return values[::-1], Y.T[::-1], bool(failed)
+
+    def combined(self, C: Array) -> tuple[Tensor, Tensor]:
+        """(C T S, C T W) for C [q, m]."""
+        X = AX = None
+        start = 0
+        for S, W, T in self._blocks:
+            part = to_device(C[:, start : start + len(T)] @ T, S)
+            X, AX = (part @ S, part @ W) if X is None or AX is None else (X.addmm_(part, S), AX.addmm_(part, W))
+            start += len(T)
+        assert X is not None
+        assert AX is not None
+        return X, AX
+
+    def extend(self, D: Tensor, W: Tensor) -> None:
+        """Further orthonormal rows, with their products."""
+        self._add(D, W, np.eye(len(D)))
+
+    def restart(self, values: Array, C: Array, keep: int) -> None:
+        """The span of the first Ritz vectors alone."""
+        S, W = self.combined(C[:keep])
+        self._blocks, self._projection = [(S, W, np.eye(len(S)))], np.diag(values[:keep])
+
+    def complement(self, D: Tensor) -> Tensor:
+        """An orthonormal basis, in rows, of the part of D's rows outside; rows without one are dropped."""
+        info = torch.finfo(D.dtype)
+        D = D / torch.linalg.vector_norm(D, dim=1, keepdim=True).clamp(min=info.tiny)
+        for _ in range(2):  # twice is enough (Kahan, Parlett)
+            for S, _, T in self._blocks:
+                D = torch.addmm(D, (D @ S.T) @ to_device(T.T @ T, S), S, alpha=-1.0)
+            sizes, Q = np.linalg.eigh(host(D @ D.T))
+            keep = sizes > 1e3 * info.eps
+            D = to_device((Q[:, keep] / np.sqrt(sizes[keep])).T, D) @ D
+        return D
+
+    def _add(self, S: Tensor, W: Tensor, T: Array) -> None:
+        before = len(self._projection)
+        grown = np.zeros((before + len(T), before + len(T)))
+        grown[:before, :before] = self._projection
+        start = 0
+        for other, _, U in self._blocks:
+            grown[start : start + len(U), before:] = U @ host(other @ W.T) @ T.T
+            start += len(U)
+        grown[before:, :before] = grown[:before, before:].T
+        own = T @ host(S @ W.T) @ T.T
+        grown[before:, before:] = 0.5 * (own + own.T)
+        self._blocks.append((S, W, T))
+        self._projection = grown
 
 
-def _orthonormal_complement(D: Tensor, S: Tensor) -> Tensor:
-    """An orthonormal basis, in rows, of the part of D's rows orthogonal to the orthonormal S; rows without one are dropped."""
-    info = torch.finfo(D.dtype)
-    D = D / torch.linalg.vector_norm(D, dim=1, keepdim=True).clamp(min=info.tiny)
-    for _ in range(2):  # twice is enough (Kahan, Parlett)
-        D = D - (D @ S.T) @ S
-        sizes, Q = np.linalg.eigh(host(D @ D.T))
-        keep = sizes > 1e3 * info.eps
-        D = to_device((Q[:, keep] / np.sqrt(sizes[keep])).T, D) @ D
-    return D
+def _orthonormalising(S: Tensor, W: Tensor, again: bool = False) -> tuple[Tensor, Tensor, Array]:
+    """(S, W, T [m, b]) with T S orthonormal, for rows `W = S A`; T is NaN where they are not finite.
+
+    The rows of S may have any length; dependent ones (to about 1e-6 in float64) are dropped, which may replace S and W by combinations.
+    """
+    b, overlap = len(S), host(S @ S.T)
+    if not np.isfinite(overlap).all():
+        return S, W, np.full((b, b), np.nan)
+    squares = np.diagonal(overlap)
+    L, failed = lapack.dpotrf(overlap, lower=1)
+    if not failed and (np.diagonal(L) ** 2 > 0.01 * squares).all():  # rows well apart: the common case
+        return S, W, lapack.dtrtri(L, lower=1)[0]  # T(SSᵀ)Tᵀ = I
+    unit = np.divide(1.0, np.sqrt(squares), out=np.zeros(b), where=squares > 0)
+    sizes, Q = np.linalg.eigh(unit[:, None] * overlap * unit)
+    keep = sizes > 1e4 * torch.finfo(S.dtype).eps
+    T = (unit[:, None] * Q[:, keep] / np.sqrt(sizes[keep])).T
+    if again or not keep.any():  # or nothing but zeros
+        return S, W, T
+    # Nearly dependent rows: orthogonality has lost digits in proportion; a second round on what the first gave restores them.
+    first = to_device(T, S)
+    return _orthonormalising(first @ S, first @ W, again=True)

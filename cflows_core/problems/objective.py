@@ -2,9 +2,8 @@
 
     g = ∇L(w) [p],   H V [p, k],   T_ij = ∇_w (u_iᵀ H(w) u_j) [k(k+1)/2, p],   ∇⟨H, U diag(x) Uᵀ⟩ [p]
 
-Two ways to each second and third derivative. *Exact*: nested reverse-mode differentiation. *Differences* of gradients taken in one
-stacked call, `H v ≈ (g(w+εv) − g(w−εv))/2ε` and `∇(vᵀHv) ≈ (g(w+εv) + g(w−εv) − 2g(w))/ε²`, with relative errors of about 1e-9 and 1e-6
-in float64 on smooth networks; float32 has too few digits for them. Data is processed in chunks so that what is kept stays in `max_memory`.
+Two ways to each second and third derivative. *Exact*: nested reverse-mode differentiation. *Differences* of gradients
+(`differences.py`), taken in one stacked call on small problems. Data is processed in chunks so that what is kept stays in `max_memory`.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from torch.func import vmap
 
 from cflows_core.errors import ConfigError, DataError, ModelError
 from cflows_core.linalg.svec import triangle
-from cflows_core.problems import checks, criteria, kinks
+from cflows_core.problems import checks, criteria, differences, kinks
 from cflows_core.problems.checks import EXAMPLES
 from cflows_core.problems.devices import usable
 from cflows_core.problems.kinks import operations
@@ -41,9 +40,6 @@ STACKED_BYTES = 4 * 2**20
 LARGEST_RECORDING = 150
 # So many points at most in one stacked call.
 LARGEST_STACK = 64
-# Steps of the differences for unit directions, relative to max(1, |w|): truncation and round-off balance near these. One-sided differences
-# for products from a known gradient cost half as much and are good to about 1e-6, which eigenvalues cannot tell from exact.
-STEP_ONE_SIDED, STEP_SECOND, STEP_THIRD = 1e-7, 1e-5, 1e-4
 
 Loss = Callable[..., Tensor]
 
@@ -189,7 +185,10 @@ class Objective:
 
     def losses_and_grads(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
-        if len(points) == 1 or not self._small or not self._can_stack(points):
+        if len(points) == 1:
+            loss, gradient = self.loss_and_grad(points[0])
+            return torch.tensor([loss], dtype=self.dtype), gradient[None]
+        if not self._together(points):
             losses, gradients = torch.empty(len(points), dtype=self.dtype), torch.empty_like(points)
             for i, point in enumerate(points):
                 losses[i], gradients[i] = self.loss_and_grad(point)
@@ -241,15 +240,7 @@ class Objective:
         """
         if self.derivatives == "exact":
             return self._exact_hvp(w, V.T)[2].T
-        directions, lengths = _unit_rows(V.T)
-        if gradient is not None:
-            step = STEP_ONE_SIDED * _scale(w)
-            _, gradients = self.losses_and_grads(torch.add(w, directions, alpha=step))
-            return (gradients - gradient).mul_(lengths / step).T
-        step = STEP_SECOND * _scale(w)
-        _, gradients = self.losses_and_grads(torch.cat([torch.add(w, directions, alpha=sign * step) for sign in (1, -1)]))
-        plus, minus = gradients.chunk(2)
-        return (plus - minus).mul_(lengths / (2 * step)).T
+        return torch.cat([differences.products(self.losses_and_grads, w, rows, gradient) for rows in self._parts(V.T)]).T
 
     def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None, bent: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """L and ∇L at w and at the points `beside` [b, p]; H(w) V; ∇(vᵀHv) of the first `bent` columns v of V [p, k].
@@ -265,21 +256,17 @@ class Objective:
                 more = self.losses_and_grads(beside)
                 losses, gradients = torch.cat([losses, more[0]]), torch.cat([gradients, more[1]])
             return losses, gradients, product.T, self.third_along(w, V[:, :bent])
-        directions, lengths = _unit_rows(V.T)
-        near, far = STEP_ONE_SIDED * _scale(w), STEP_THIRD * _scale(w)
-        parts = [points]
-        if bent:
-            parts += [torch.add(w, directions[:bent], alpha=far), torch.add(w, directions[:bent], alpha=-far)]
-        if bent < len(directions):
-            parts.append(torch.add(w, directions[bent:], alpha=near))
-        losses, gradients = self.losses_and_grads(torch.cat(parts))
-        b = len(points)
-        product = torch.sub(gradients[b + 2 * bent :], gradients[0]).mul_(lengths[bent:] / near)
-        plus, minus = gradients[b : b + 2 * bent].chunk(2)
-        if bent:
-            product = torch.cat([(plus - minus).mul_(lengths[:bent] / (2 * far)), product])
-        third = (plus + minus).sub_(gradients[0], alpha=2).mul_((lengths[:bent] / far).square())
-        return losses[:b], gradients[:b], product.T, third
+        rows = V.T
+        if self._together(points):
+            losses, gradients, product, third = differences.expansion(self.losses_and_grads, w, points, rows, bent=bent)
+            return losses, gradients, product.T, third
+        losses, gradients = self.losses_and_grads(points)
+        product, third = torch.empty_like(rows), torch.empty_like(rows[:bent])
+        for i, row in enumerate(rows):
+            _, _, product[i], third[i : min(i + 1, bent)] = differences.expansion(
+                self.losses_and_grads, w, None, row[None], bent=int(i < bent), gradient=gradients[0]
+            )
+        return losses, gradients, product.T, third
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:
         """T_ij = ∇_w(u_iᵀ H(w) u_j), [k(k+1)/2, p], for U [p, k]; pairs (i ≤ j) in the order of `svec`, not scaled."""
@@ -291,7 +278,7 @@ class Objective:
         # Polarisation: u_iᵀHu_j = ¼((u_i+u_j)ᵀH(u_i+u_j) − (u_i−u_j)ᵀH(u_i−u_j)); on the diagonal the second term is absent.
         diagonal = torch.as_tensor([int(i) == int(j) for i, j in zip(rows, columns, strict=True)], device=U.device)
         off = ~diagonal
-        quadratic = self._difference_third(w, torch.cat([first[diagonal], (first + second)[off], (first - second)[off]]))
+        quadratic = self._thirds(w, torch.cat([first[diagonal], (first + second)[off], (first - second)[off]]))
         k, m = int(diagonal.sum()), int(off.sum())
         result = torch.empty_like(first)
         result[diagonal] = quadratic[:k]
@@ -306,7 +293,7 @@ class Objective:
         if self.derivatives == "exact":
             self.gradients_spent += COST["exact"][3] * V.shape[1]
             return torch.stack([self._exact_third(w, v[None], v[None]) for v in V.T]) if V.shape[1] else torch.zeros_like(V.T)
-        return self._difference_third(w, V.T, gradient)
+        return self._thirds(w, V.T, gradient)
 
     def curvature_gradient(self, w: Tensor, U: Tensor, weights: Tensor, gradient: Tensor | None = None) -> Tensor:
         """∇_w ⟨H(w), U diag(weights) Uᵀ⟩ = Σ_a weights_a ∇(u_aᵀ H u_a), [p]."""
@@ -342,15 +329,19 @@ class Objective:
                         result += share * part
         return result
 
-    def _difference_third(self, w: Tensor, directions: Tensor, gradient: Tensor | None = None) -> Tensor:
-        """∇(vᵀHv) for each row v, [b, p]."""
-        directions, lengths = _unit_rows(directions)
-        step = STEP_THIRD * _scale(w)
-        points = [torch.add(w, directions, alpha=sign * step) for sign in (1, -1)]
-        _, gradients = self.losses_and_grads(torch.cat(points if gradient is not None else [*points, w[None]]))
-        centre = gradients[-1] if gradient is None else gradient
-        plus, minus = gradients[: 2 * len(directions)].chunk(2)
-        return (plus + minus).sub_(centre, alpha=2).mul_((lengths / step).square())
+    def _thirds(self, w: Tensor, rows: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """∇(vᵀHv) for each row v, by differences, [b, p]."""
+        if gradient is None and not self._together(rows):
+            gradient = self.grad(w)
+        return torch.cat([differences.thirds(self.losses_and_grads, w, part, gradient) for part in self._parts(rows)])
+
+    def _together(self, points: Tensor) -> bool:
+        """Whether gradients at several points are taken in one stacked call."""
+        return self._small and self._can_stack(points if len(points) > 1 else points.repeat(2, 1))
+
+    def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Rows to take derivatives along at once: all, or one by one, so that no more than one has points and gradients in memory."""
+        return (rows,) if len(rows) < 2 or self._together(rows) else rows.split(1)
 
     # The network behind the loss
 
@@ -387,16 +378,6 @@ def _gradient(value: Tensor, leaf: Tensor) -> Tensor:
     """∇value with a graph for the next derivative; zeros where the value does not depend on the leaf."""
     gradient = torch.autograd.grad(value, leaf, create_graph=True, allow_unused=True)[0]
     return torch.zeros_like(leaf) if gradient is None else gradient
-
-
-def _unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length one and their lengths [b, 1]; a zero row keeps length zero."""
-    lengths = rows.norm(dim=1, keepdim=True)
-    return rows / lengths.clamp_min(torch.finfo(rows.dtype).tiny), lengths
-
-
-def _scale(w: Tensor) -> float:
-    return max(1.0, float(w.norm()))
 
 
 def _check_data(inputs: tuple[Tensor, ...], targets: Tensor) -> None:
