@@ -109,20 +109,27 @@ class Flow(ABC, Generic[S]):
         return EigenState.init(len(w), dtype=w.dtype, device=w.device)
 
     def measure(
-        self, point: State, eigen: EigenState, *, n_max: int | None = None, beside: Tensor | None = None, tol: float = 0.0
+        self,
+        point: State,
+        eigen: EigenState,
+        *,
+        n_max: int | None = None,
+        beside: Tensor | None = None,
+        tol: float = 0.0,
+        known: tuple[float, Tensor] | None = None,
     ) -> Measured:
         """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
 
         Far below the edge the eigenpairs are not solved for at every step: values are then those expected, vectors the last.
 
         The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. tol: of the eigenpairs' residuals,
-        by default what a flow needs.
+        by default what a flow needs. known: L and ∇L at the point of an adaptive optimizer, whose P̃ they may have been needed for.
         """
         x = self.optimizer.gradient_point(point)
         apart = x is not point.w
         points = [point.w[None]] if apart else []
         points += [] if beside is None else [beside]
-        near = _Expansion(self.objective, x, torch.cat(points) if points else None)
+        near = _Expansion(self.objective, x, torch.cat(points) if points else None, known)
         P = self.optimizer.preconditioner(point)
         if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
             P = torch.where(point.nu > 0, P, math.inf)
@@ -177,9 +184,11 @@ class Measured(NamedTuple):
 class _Expansion:
     """Products with the Hessian at a point, the first of which brings losses and gradients along in the same call."""
 
-    def __init__(self, objective: Objective, w: Tensor, beside: Tensor | None):
+    def __init__(self, objective: Objective, w: Tensor, beside: Tensor | None, known: tuple[float, Tensor] | None = None):
         self._objective, self._w, self._beside = objective, w, beside
         self.losses = self.gradients = w.new_zeros(0)
+        if known is not None:
+            self.losses, self.gradients = w.new_tensor([known[0]]), known[1][None]
 
     def product(self, V: Tensor) -> Tensor:
         if len(self.losses):
@@ -189,6 +198,8 @@ class _Expansion:
 
     def alone(self) -> None:
         """Losses and gradients without a product."""
+        if len(self.losses):
+            return
         points = self._w[None] if self._beside is None else torch.cat([self._w[None], self._beside])
         self.losses, self.gradients = self._objective.losses_and_grads(points)
 
