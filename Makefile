@@ -12,7 +12,7 @@ APP := $(VENV)/.cflows-app
 DEV := $(VENV)/.cflows-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env app test test-slow lint bench clean
+.PHONY: help env app test test-slow lint bench bench-gpu clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -35,7 +35,11 @@ lint: $(DEV)  ## ruff and pyright
 	$(BIN)/python -m pyright
 
 bench: $(DEV)  ## Run the benchmarks (each prints a table)
-	@set -e; for script in $(wildcard benchmarks/*.py); do echo "$$script"; $(BIN)/python "$$script"; done
+	@set -e; for name in cost shares memory speed live; do echo "benchmarks/$$name.py"; $(BIN)/python "benchmarks/$$name.py"; done
+	@! $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || $(BIN)/python benchmarks/gpu.py
+
+bench-gpu: $(DEV)  ## The benchmarks of a machine with a CUDA GPU
+	$(BIN)/python benchmarks/gpu.py
 
 clean:  ## Remove .venv and what the tools leave behind (never your runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

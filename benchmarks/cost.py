@@ -1,144 +1,168 @@
-"""What a step of each flow costs: in milliseconds on a small network, in gradients on a large one, and how it grows with k.
+"""What a step of each flow costs: in milliseconds on a small network, in gradients on a large one; and how that grows with k, p and n.
 
-A gradient-equivalent (GE) is the wall time of one full-batch gradient of the same objective, measured here beside it.
+A gradient-equivalent (GE) is the wall time of one full-batch gradient of the same objective, measured in turns with the work. `public`:
+the figure of the public code of central flows on the same problem; `aim`: what this project wants.
 
-make bench            or: python benchmarks/cost.py [small] [large] [modes]
+make bench            or: python benchmarks/cost.py [small] [large] [modes] [weights] [examples] [--repeats N]
 """
 
 from __future__ import annotations
 
-import json
-import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from timing import (
+    PHOTOGRAPHS,
+    Repeat,
+    Row,
+    Walk,
+    at_edge,
+    beside_gradients,
+    exponent,
+    regression,
+    row,
+    run,
+    top_values,
+    trained,
+    warm,
+)
+from torch import Tensor
 
-from cflows_core.cli.tables import console
 from cflows_core.config import RunConfig
-from cflows_core.errors import DataError
-from cflows_core.linalg.eigen import top_eigenpairs
 from cflows_core.problems.build import build_problem
 from cflows_core.problems.objective import Objective
-from cflows_core.problems.replay import AFTER
 from cflows_core.simulation import Simulation
 
-RESULTS = Path(__file__).with_name("results")
-SMALL_STEPS, LARGE_STEPS = 60, 20
-# 3072-256-256-4: 853k weights.
-PHOTOGRAPHS: dict[str, Any] = {"dataset": "cifar10", "classes": 4, "n_train": 1000, "width": 256, "activation": "gelu"}
+FAR = 400.0  # an edge that nothing comes near
+LONGEST_WAIT = 20  # steps that may pass there between two eigensolves: a repeat has to have them all
+# Modes held at the edge -> (public figure, aim), GE.
+MODES: dict[int, tuple[float | None, float | None]] = {1: (None, None), 2: (175, 15), 4: (None, None), 10: (430, 60)}
+WIDTHS, EXAMPLES = (64, 128, 256, 512), (250, 1000, 4000)
 
 
-def regression() -> tuple[Objective, Tensor]:
-    """433 weights: 8-16-16-1, SiLU, 128 examples of a random teacher, squared error."""
-    torch.manual_seed(0)
-    layers = (nn.Linear(8, 16), nn.SiLU(), nn.Linear(16, 16), nn.SiLU(), nn.Linear(16, 1))
-    inputs = torch.randn(128, 8, dtype=torch.float64)
-    targets = torch.sin(2 * inputs @ torch.randn(8, 1, dtype=torch.float64))
-    objective = Objective.from_module(nn.Sequential(*layers), inputs, targets, dtype=torch.float64)
-    assert objective.weights is not None
-    return objective, objective.weights
+def ratios(found: Iterable[Repeat]) -> list[float]:
+    return [repeat.ratio for repeat in found]
 
 
-def seconds_each(work: Callable[[], object], least: float = 0.5) -> float:
-    """Mean wall time of one call, once gradients are recorded (problems/replay.py)."""
-    for _ in range(AFTER + 2 if least < 1 else 1):
-        work()
-    begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < least:
-        work()
-        calls += 1
-    return (time.perf_counter() - begin) / calls
+def milliseconds(found: Iterable[Repeat]) -> list[float]:
+    return [1e3 * repeat.work for repeat in found]
 
 
-def step_of(simulation: Simulation, flow: str, steps: int) -> tuple[float, float]:
-    """(seconds, gradients counted) of one step of one flow alone, on from where the simulation is; the simulation stays there."""
-    stepper, state = simulation.flow(flow), simulation.states[flow]
-    spent, begin = simulation.objective.gradients_spent, time.perf_counter()
-    for _ in range(steps):
-        state = stepper.step(state)
-    return (time.perf_counter() - begin) / steps, (simulation.objective.gradients_spent - spent) / steps
-
-
-def small() -> list[tuple[str, str, str]]:
-    """The 433-weight network with five eigenvalues: before the edge, and at it (a step size at which it starts above)."""
-    rows = []
+def small(repeats: int) -> list[Row]:
+    """433 weights, at most five eigenvalues: below the edge, and at it (a step size at which it starts above). Milliseconds a step."""
     objective, weights = regression()
-    gradient = seconds_each(lambda: objective.loss_and_grad(weights))
-    for title, lr, advance in (("below the edge, η = 0.1", 0.1, 40), ("at the edge, η = 1", 1.0, 400)):
-        simulation = Simulation(RunConfig(lr=lr, n_eigs=5, steps=10_000, warm_start=0, observe=[]), objective, weights)
-        simulation.advance(steps=advance)
-        modes = len(simulation.states["central"].variances)
-        times = {flow: step_of(simulation, flow, SMALL_STEPS)[0] for flow in simulation.states}
-        whole = seconds_each(lambda simulation=simulation: simulation.advance(steps=1))
-        rows.append((f"433 weights, {title}, k = {modes}: central", f"{1e3 * times['central']:.1f} ms", "3 ms"))
-        rows.append(("  discrete, stable, central and rod, a whole step", f"{1e3 * whole:.1f} ms", "7 ms"))
-    rows.append(("  one gradient", f"{1e3 * gradient:.2f} ms", ""))
-    return rows
 
+    def gradient() -> object:
+        return objective.loss_and_grad(weights)
 
-def large() -> list[tuple[str, str, str]]:
-    """853k weights on CIFAR-10 photographs, a thousand examples: discrete and central flow below the edge."""
-    config = RunConfig(**PHOTOGRAPHS, lr=0.005, steps=100, n_eigs=4, flows=["central"], observe=[])
-    problem = build_problem(config)
-    objective = problem.objective
-    gradient = seconds_each(lambda: objective.loss_and_grad(problem.weights), 2.0)
-    simulation = Simulation(config)
-    simulation.advance(steps=12)
-    rows = [(f"{objective.n_params:,} weights, one gradient", f"{1e3 * gradient:.0f} ms", "")]
-    for flow, target in (("discrete", "3 GE"), ("central", "4 GE")):
-        seconds, counted = step_of(simulation, flow, LARGE_STEPS)
-        rows.append((f"  {flow}, below the edge ({counted:.1f} gradients counted)", f"{seconds / gradient:.1f} GE", target))
-    return rows
-
-
-def modes() -> list[tuple[str, str, str]]:
-    """The same network held at an edge that is so low that k modes are at it."""
+    warm(gradient)
     rows = []
-    problem = build_problem(RunConfig(**PHOTOGRAPHS))
-    objective = problem.objective
-    gradient = seconds_each(lambda: objective.loss_and_grad(problem.weights), 2.0)
-    values = top_eigenpairs(objective, problem.weights, 12, tol=1e-3).values
-    for k, target in ((1, ""), (2, "15 GE"), (4, ""), (10, "60 GE")):
-        lr = 2 / float(values[k - 1] * values[k]) ** 0.5
-        config = RunConfig(**PHOTOGRAPHS, lr=lr, n_eigs=min(32, k + 2), flows=["central"], observe=[])
-        simulation = Simulation(config, objective, problem.weights)
-        simulation.advance(steps=1)
-        central = simulation.flow("central")
-        for _ in range(60):
-            if simulation.states["central"].settling:
-                simulation.states["central"] = central.step(simulation.states["central"])
-        seconds, counted = step_of(simulation, "central", 4)
-        held = len(simulation.states["central"].variances)
-        rows.append((f"  central at the edge, k = {held} ({counted:.0f} gradients counted)", f"{seconds / gradient:.0f} GE", target))
+    for title, lr, advance, public in (("below the edge (η = 0.1)", 0.1, 200, 29.0), ("at the edge (η = 1)", 1.0, 400, 36.0)):
+        simulation = Simulation(RunConfig(lr=lr, n_eigs=5, steps=10_000, observe=[]), objective, weights)
+        simulation.advance(steps=advance)
+        walk = Walk(simulation.flow("central"), simulation.states["central"])
+        warm(walk)
+        walk.forget()
+        central = beside_gradients(walk, gradient, repeats=repeats, calls=2 * LONGEST_WAIT)
+        whole = beside_gradients(lambda simulation=simulation: simulation.advance(steps=1), gradient, repeats=repeats, calls=LONGEST_WAIT)
+        rows.append(row(f"433 weights, {title}: central", "ms", milliseconds(central), public=public, aim=3, note=walk.note))
+        name = f"433 weights, {title}: discrete, stable, central and rod"
+        rows.append(row(name, "ms", milliseconds(whole), public=35, aim=7, note="public: without rod"))
+        rows.append(row(f"433 weights, {title}: one gradient", "ms", [1e3 * repeat.gradient for repeat in central]))
     return rows
 
 
-def main(chosen: list[str]) -> None:
-    from rich.table import Table
+def large(repeats: int) -> list[Row]:
+    """853k weights on a thousand photographs: discrete and central flow below the edge, GE a step."""
+    objective, w = photographs()
 
-    torch.set_num_threads(1)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("work", "measured", "target"):
-        table.add_column(heading, justify="left" if heading == "work" else "right")
-    kept = []
-    for part in (small, large, modes):
-        if chosen and part.__name__ not in chosen:
-            continue
-        try:
-            rows = part()
-        except DataError as error:
-            rows = [(str(error), "", "")]
-        for row in rows:
-            table.add_row(*row)
-        kept += rows
-    console().print(table)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cost.json").write_text(json.dumps({"torch": torch.__version__, "rows": kept}, indent=1))
+    def gradient() -> object:
+        return objective.loss_and_grad(w)
+
+    rows = []
+    for name, public, aim in (("discrete", 24.0, 3.0), ("central", 39.0, 4.0)):
+        walk = Walk.begin(name, RunConfig(lr=2 / FAR, n_eigs=4), objective, w)
+        for _ in range(8):  # until it is known how far the edge is
+            walk()
+        walk.forget()
+        found = beside_gradients(walk, gradient, repeats=repeats, calls=LONGEST_WAIT)
+        if not rows:
+            rows.append(row("853k weights: one gradient", "ms", [1e3 * repeat.gradient for repeat in found]))
+        rows.append(row(f"853k weights, below the edge: {name}", "GE", ratios(found), public=public, aim=aim, note=walk.note))
+    return rows
+
+
+def modes(repeats: int) -> list[Row]:
+    """The same network held at ever lower edges, with ever more modes at them: GE a step, and its growth with k."""
+    objective, w = photographs()
+    w = trained(objective, w)
+    values = top_values(objective, w, max(MODES) + 1)
+    rows, held, costs, walk = [], [], [], None
+    for k, (public, aim) in MODES.items():
+        walk = at_edge(RunConfig(), objective, w, values, k, walk)
+        point = walk.state.point.w
+        found = edge_repeats(walk, objective, repeats)
+        rows.append(row(f"853k weights, at the edge: central, k = {k}", "GE", ratios(found), public=public, aim=aim, note=walk.note))
+        held.append(sum(walk.held) / len(walk.held))
+        costs.append(rows[-1].measured)
+        if k == 2:
+            discrete = Walk.begin("discrete", RunConfig(lr=walk.flow.optimizer.lr, n_eigs=k + 2), objective, point)
+            discrete()
+            discrete.forget()
+            found = edge_repeats(discrete, objective, repeats)
+            rows.append(row(f"853k weights, at the edge: discrete, k = {k}", "GE", ratios(found), aim=3, note=discrete.note))
+    return rows + growth("853k weights, at the edge: central, GE against k", held, costs, public=2, aim=1)
+
+
+def weights(repeats: int) -> list[Row]:
+    """Networks of growing width with one mode at the edge: GE a step, which should not grow, and seconds."""
+    sizes = [(f"width {width}", {**PHOTOGRAPHS, "width": width}) for width in WIDTHS]
+    return grown("p", sizes, repeats, lambda objective: objective.n_params)
+
+
+def examples(repeats: int) -> list[Row]:
+    """A growing number of examples, one mode at the edge."""
+    sizes = [(f"n = {n}", {**PHOTOGRAPHS, "width": 64, "n_train": n}) for n in EXAMPLES]
+    return grown("n", sizes, repeats, lambda objective: objective.n_examples)
+
+
+def grown(symbol: str, cases: Sequence[tuple[str, dict[str, Any]]], repeats: int, size_of: Any) -> list[Row]:
+    """Rows of the central flow with k = 1 for each case, and the exponents of GE and of seconds in their size."""
+    rows, sizes, ratio, seconds = [], [], [], []
+    for title, fields in cases:
+        objective, w = photographs(fields)
+        w = trained(objective, w)
+        walk = at_edge(RunConfig(), objective, w, top_values(objective, w, 2), 1)
+        found = edge_repeats(walk, objective, repeats)
+        note = f"p = {objective.n_params:,}, n = {objective.n_examples:,}, {walk.note}"
+        rows.append(row(f"growth in {symbol}, {title}: central, k = 1", "GE", ratios(found), note=note))
+        sizes.append(size_of(objective))
+        ratio.append(rows[-1].measured)
+        seconds.append(row("", "s", [repeat.work for repeat in found]).measured)
+    rows += growth(f"growth in {symbol}: GE", sizes, ratio, aim=0)
+    return rows + growth(f"growth in {symbol}: seconds", sizes, seconds, aim=1)
+
+
+def growth(name: str, sizes: Sequence[float], costs: Sequence[float], **figures: Any) -> list[Row]:
+    """The exponent a of cost ∝ size^a, where at least two sizes are known."""
+    known = [(size, cost) for size, cost in zip(sizes, costs, strict=True) if size > 0]
+    return [row(name, "exponent", [exponent(*zip(*known, strict=True))], **figures)] if len(known) > 1 else []
+
+
+def edge_repeats(walk: Walk, objective: Objective, repeats: int) -> list[Repeat]:
+    """Steps at the edge, ten a repeat and at least twenty: β is computed anew once in ten steps."""
+    w = walk.state.point.w
+    return beside_gradients(walk, lambda: objective.loss_and_grad(w), repeats=max(2, repeats))
+
+
+def photographs(fields: dict[str, Any] = PHOTOGRAPHS) -> tuple[Objective, Tensor]:
+    problem = build_problem(RunConfig(**fields))
+    problem.objective.grad(problem.weights)
+    return problem.objective, problem.weights
+
+
+PARTS = {part.__name__: part for part in (small, large, modes, weights, examples)}
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run("cost", PARTS, __doc__)

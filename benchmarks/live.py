@@ -15,6 +15,7 @@ import urllib.request
 from statistics import median
 
 from playwright.sync_api import Page, sync_playwright
+from timing import keep, row
 
 ROUNDS = 5
 SECONDS = 15.0
@@ -74,6 +75,7 @@ def main() -> None:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             visits = [drawn(page, url) for _ in range(ROUNDS)]
+            rows = [row("page drawn, first visit", "s", visits[:1]), row("page drawn, later visits", "s", visits[1:])]
             print(f"drawn: first visit {visits[0]:.2f} s, later ones {median(visits[1:]):.2f} s")
             delays = []
             for _ in range(ROUNDS):
@@ -83,6 +85,7 @@ def main() -> None:
                 page.get_by_text("paused", exact=True).wait_for()
                 time.sleep(1)
             print(f"first new point after a click on Run: {delays[0]:.0f} ms with the worker's start, then {median(delays[1:]):.0f} ms")
+            rows += [row("first point after Run, first time", "ms", delays[:1]), row("first point after Run, later", "ms", delays[1:])]
             urllib.request.urlopen(f"{url}health?forget").read()
             first_point(page)
             before, begin = page.evaluate(NEWEST), time.perf_counter()
@@ -93,6 +96,9 @@ def main() -> None:
                 f"{rate:.0f} steps/s in the page with four flows; the server's event loop computed at most {loop['busiest_ms']:.0f} ms "
                 f"at a stretch and was at most {loop['longest_ms']:.0f} ms late ({loop['mean_ms']:.1f} ms in the mean)"
             )
+            rows += [row("in the page with four flows", "steps/s", [rate])]
+            rows += [row(f"server's event loop: {name[:-3]}", "ms", [loop[name]]) for name in ("busiest_ms", "longest_ms", "mean_ms")]
+            keep("live", rows)
             browser.close()
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""Peak memory of each derivative of a million-parameter network on a thousand examples, under two memory bounds.
+"""Peak memory: of each derivative of a million-parameter network on a thousand examples under two memory bounds, and of a central step.
 
 Each figure is the peak of a fresh process beyond what it held before the call: weights, data and PyTorch itself are not counted. On Linux,
 whose /proc tells what a process holds.
@@ -13,12 +13,17 @@ import resource
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import torch
+from timing import PHOTOGRAPHS, at_edge, keep, row, top_values, trained
 
 from cflows_core.cli.tables import console
+from cflows_core.config import RunConfig
 from cflows_core.problems import models
+from cflows_core.problems.build import build_problem
+from cflows_core.problems.datasets import find_cifar10
 from cflows_core.problems.objective import Objective
 from cflows_core.problems.signature import Signature
 
@@ -29,6 +34,7 @@ DERIVATIVES = {
     "one third derivative": lambda objective, w, u: objective.third(w, u),
 }
 EXAMPLES = 1000
+STEP = "central step at the edge"
 
 
 def network() -> torch.nn.Module:
@@ -62,22 +68,42 @@ def measure(name: str, budget: float) -> dict[str, float]:
     return {"peak": peak() - before, "seconds": time.perf_counter() - begin, "parameters": objective.n_params}
 
 
+def measure_step(budget: float) -> dict[str, float]:
+    """Peak beyond the start in GiB, and seconds, of a step of the central flow with two modes at the edge, 853k weights."""
+    torch.set_num_threads(1)
+    problem = build_problem(RunConfig(**PHOTOGRAPHS, max_memory=budget))
+    objective = problem.objective
+    w = trained(objective, problem.weights)
+    walk = at_edge(RunConfig(), objective, w, top_values(objective, w, 3), 2)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before, begin = held(), time.perf_counter()
+    walk()
+    return {"peak": peak() - before, "seconds": time.perf_counter() - begin, "parameters": objective.n_params}
+
+
 def main() -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, title=f"{models.count_parameters(network()):,} weights, {EXAMPLES:,} examples")
-    for heading in ("derivative", "bound, GiB", "peak, GiB", "peak / bound", "seconds"):
-        table.add_column(heading, justify="left" if heading == "derivative" else "right")
-    for name in DERIVATIVES:
-        for budget in BUDGETS:
-            command = [sys.executable, __file__, name, str(budget)]
-            found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
-            table.add_row(name, f"{budget:g}", f"{found['peak']:.2f}", f"{found['peak'] / budget:.2f}", f"{found['seconds']:.0f}")
+    for heading in ("work", "bound, GiB", "peak, GiB", "peak / bound", "seconds"):
+        table.add_column(heading, justify="left" if heading == "work" else "right")
+    rows = []
+    for name, budget in ((STEP, BUDGETS[-1]), *product(DERIVATIVES, BUDGETS)):
+        if name == STEP and find_cifar10() is None:
+            continue
+        command = [sys.executable, __file__, name, str(budget)]
+        found = json.loads(subprocess.run(command, capture_output=True, check=True, text=True).stdout)
+        title = f"{name}, {found['parameters']:,} weights" if name == STEP else name
+        table.add_row(title, f"{budget:g}", f"{found['peak']:.2f}", f"{found['peak'] / budget:.2f}", f"{found['seconds']:.0f}")
+        title = f"{title}, bound {budget:g} GiB"
+        rows += [row(f"{title}: peak", "GiB", [found["peak"]]), row(f"{title}: time", "s", [found["seconds"]])]
+        keep("memory", rows)
     console().print(table)
 
 
 if __name__ == "__main__":
     if len(sys.argv) == 3:
-        print(json.dumps(measure(sys.argv[1], float(sys.argv[2]))))
+        name, budget = sys.argv[1], float(sys.argv[2])
+        print(json.dumps(measure_step(budget) if name == STEP else measure(name, budget)))
     else:
         main()

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import torch
+from timing import keep, row
 
 from cflows_core.cli.tables import console
 from cflows_core.engine import Engine
@@ -63,6 +64,7 @@ def main() -> None:
     table = Table(box=None, pad_edge=False)
     for heading in ("preset", "parameters", "steps/s", "eigenvalues", "gradients a step"):
         table.add_column(heading, justify="left" if heading == "preset" else "right")
+    rows = []
     for name, preset in PRESETS.items():
         if preset.available():
             out.print(Text(f"{name}: {preset.available()}"))
@@ -70,9 +72,15 @@ def main() -> None:
         parameters, rate, tracked, spent = simulated(name)
         costs = ", ".join(f"{flow} {cost:.0f}" for flow, cost in spent.items())
         table.add_row(name, f"{parameters:,}", f"{rate:.0f}", f"{tracked:.1f}", costs)
+        rows.append(row(name, "steps/s", [rate], note=f"{parameters:,} weights, {tracked:.1f} eigenvalues"))
+        rows += [row(f"{name}: {flow}", "gradients a step", [cost]) for flow, cost in spent.items()]
+        keep("speed", rows)
     out.print(table)
     started, first, rate = asyncio.run(engine())
     out.print(Text(f"{DEFAULT} in a worker: started in {started:.2f} s, first step {1000 * first:.0f} ms after Run, {rate:.0f} steps/s"))
+    title = f"{DEFAULT} in a worker"
+    rows += [row(f"{title}: start", "s", [started]), row(f"{title}: first step", "ms", [1000 * first]), row(title, "steps/s", [rate])]
+    keep("speed", rows)
 
 
 # Workers are spawned, and a spawned process imports the main module again.

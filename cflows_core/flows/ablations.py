@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from cflows_core.flows.central import Central
+from cflows_core.flows.central import Central, CentralState
+from cflows_core.flows.force import Along
 from cflows_core.flows.stable import Stable
 from cflows_core.linalg.svec import triangle
 from cflows_core.optimizers import State
@@ -19,8 +21,11 @@ class CentralNoCurvature(Central):
 
     name = "central_no_curvature"
 
-    def force(self, point: State, modes: Tensor, variances: Tensor, gradient: Tensor) -> Tensor:
-        return gradient.new_zeros(gradient.shape)
+    def bent(self, state: CentralState) -> int:
+        return 0
+
+    def force(self, state: CentralState, modes: Tensor, variances: Tensor) -> tuple[Tensor, Along]:
+        return torch.zeros_like(state.gradient), state.along
 
     def third(self, point: State, U: Tensor) -> Tensor:
         return U.new_zeros(len(triangle(U.shape[1])[0]), len(U))

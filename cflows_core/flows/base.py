@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cflows_core.flows.force import Along
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState, track
 from cflows_core.linalg.lowrank import LowRank
@@ -25,10 +26,9 @@ from cflows_core.linalg.operator import preconditioned_hessian
 from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.objective import Objective
 
-# Relative residual of the eigenpairs. The eigenvalue's error is its square over the gap, about 1e-4. Between 1e-4 and this, over 200 steps,
-# the central flow's distance to the optimizer changes by 0.05 % (gd), 0.1 % (rmsprop) and 1 % (nadam) of itself, Σ by 0.1 %
-# (docs/measured.md).
-EIGEN_TOLERANCE = 1e-2
+# Relative residual of the eigenpairs. The eigenvalue's error is its square over the gap, about 1e-5. docs/measured.md holds this and the
+# other shortcuts against the exact path.
+EIGEN_TOLERANCE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class Flow(ABC, Generic[S]):
         *,
         n_max: int | None = None,
         beside: Tensor | None = None,
+        rotation: Tensor | None = None,
+        bent: int = 0,
         tol: float = 0.0,
         known: tuple[float, Tensor] | None = None,
     ) -> Measured:
@@ -122,14 +124,16 @@ class Flow(ABC, Generic[S]):
 
         Far below the edge the eigenpairs are not solved for at every step: values are then those expected, vectors the last.
 
-        The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. tol: of the eigenpairs' residuals,
-        by default what a flow needs. known: L and ∇L at the point of an adaptive optimizer, whose P̃ they may have been needed for.
+        The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. rotation [j, j], bent: third
+        derivatives along the first `bent` of the j first tracked eigenvectors, rotated, come with their products. tol: of the
+        eigenpairs' residuals, by default what a flow needs. known: L and ∇L at the point, of an adaptive optimizer, whose P̃ they may
+        have been needed for; then nothing else comes with the products.
         """
         x = self.optimizer.gradient_point(point)
         apart = x is not point.w
         points = [point.w[None]] if apart else []
         points += [] if beside is None else [beside]
-        near = _Expansion(self.objective, x, torch.cat(points) if points else None, known)
+        near = _Expansion(self.objective, x, torch.cat(points) if points else None, rotation, bent, known)
         P = self.optimizer.preconditioner(point)
         if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
             P = torch.where(point.nu > 0, P, math.inf)
@@ -138,14 +142,16 @@ class Flow(ABC, Generic[S]):
             near.alone()
             eigen = eigen.waited()
             values = eigen.expected()
-            vectors = operator.to_weights(eigen.vectors[:, : len(values)])
+            vectors = operator.to_weights(eigen.vectors[: len(values)].T)
         else:
             n_max = n_max or self.options.n_eigs
             pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=tol or EIGEN_TOLERANCE)
             values, vectors = pairs.values, pairs.vectors
         loss = float(near.losses[1 if apart else 0])
         others = slice(2 if apart else 1, None)
-        return Measured(loss, near.gradients[0], near.losses[others], near.gradients[others], values, vectors, eigen)
+        return Measured(
+            loss, near.gradients[0], near.losses[others], near.gradients[others], values, vectors, eigen, near.directions, near.thirds
+        )
 
     def adaptive_series(self, point: State) -> dict[str, Value]:
         """Series of adaptive optimizers at a point with ν as P̃ takes it; none of the others."""
@@ -169,7 +175,8 @@ class Measured(NamedTuple):
     """What `Flow.measure` finds.
 
     loss: L at the iterate. gradient [p]: at its gradient point. losses [b], gradients [b, p]: at the points beside. values [k]
-    descending, vectors [p, k]: `H U = P̃ U diag(values)`, UᵀP̃U = I (math.md 8). eigen: the tracker's state.
+    descending, vectors [p, k]: `H U = P̃ U diag(values)`, UᵀP̃U = I (math.md 8). eigen: the tracker's state. directions D [p, j], thirds
+    [j, p]: ∇(d_aᵀHd_a) where they were asked for and a product was taken.
     """
 
     loss: float
@@ -179,22 +186,39 @@ class Measured(NamedTuple):
     values: Tensor
     vectors: Tensor
     eigen: EigenState
+    directions: Tensor
+    thirds: Tensor
 
 
 class _Expansion:
-    """Products with the Hessian at a point, the first of which brings losses and gradients along in the same call."""
+    """Products with the Hessian at a point, the first of which brings losses, gradients and third derivatives along in the same call."""
 
-    def __init__(self, objective: Objective, w: Tensor, beside: Tensor | None, known: tuple[float, Tensor] | None = None):
-        self._objective, self._w, self._beside = objective, w, beside
+    def __init__(
+        self,
+        objective: Objective,
+        w: Tensor,
+        beside: Tensor | None,
+        rotation: Tensor | None,
+        bent: int,
+        known: tuple[float, Tensor] | None = None,
+    ):
+        self._objective, self._w, self._beside, self._rotation, self._bent = objective, w, beside, rotation, bent
         self.losses = self.gradients = w.new_zeros(0)
         if known is not None:
             self.losses, self.gradients = w.new_tensor([known[0]]), known[1][None]
+        self.directions, self.thirds = w.new_zeros(len(w), 0), w.new_zeros(0, len(w))
 
     def product(self, V: Tensor) -> Tensor:
         if len(self.losses):
             return self._objective.hvp(self._w, V, self.gradients[0])
-        self.losses, self.gradients, product = self._objective.expand(self._w, V, self._beside)
-        return product
+        if not self._bent or self._rotation is None or len(self._rotation) > V.shape[1]:
+            self.losses, self.gradients, product, _ = self._objective.expand(self._w, V, self._beside)
+            return product
+        R, j = self._rotation, len(self._rotation)
+        D = torch.cat([R.T @ V.T[:j], V.T[j:]]).T
+        self.losses, self.gradients, product, self.thirds = self._objective.expand(self._w, D, self._beside, self._bent)
+        self.directions = D[:, : self._bent]
+        return torch.cat([R @ product.T[:j], product.T[j:]]).T
 
     def alone(self) -> None:
         """Losses and gradients without a product."""
@@ -231,4 +255,4 @@ def from_plain(kind: type, plain: dict[str, Any], nested: dict[str, type] | None
 
 
 # Which dataclass a field of a state holds, by the field's name: states keep to these names.
-NESTED: dict[str, type] = {"before": State, "point": State, "after": State, "eigen": EigenState, "extent": LowRank}
+NESTED: dict[str, type] = {"before": State, "point": State, "after": State, "eigen": EigenState, "extent": LowRank, "along": Along}

@@ -24,6 +24,7 @@ from torch import Tensor
 from cflows_core.flows import predictions
 from cflows_core.flows.base import Flow, Start, padded
 from cflows_core.flows.discrete import DIVERGED
+from cflows_core.flows.force import Along, force
 from cflows_core.flows.sensitivity import by_preconditioner, by_weights
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState
@@ -36,7 +37,7 @@ NEAR = 0.9  # below it no mode can reach the edge within a step, and one eigenso
 # Settling begins with an eigenvalue above 1.02 c, lowers it by at most 5 % of c a substep, and ends after a projection that reached c:
 # the next one starts at the edge, and only then is X free of the way down, which it would scale by 1/dt.
 ABOVE, CAP, SETTLED = 1.02, 0.05, 1.001
-REFRESH = 20  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
+REFRESH = 40  # substeps that β may be old: the loop closes through α (math.md 4, Cost)
 # Where P̃ bends away from its tangent by more than this share of itself (ν mostly of oscillations, and these changing), the substep is done
 # again, with ν predicted by the new Σ: Newton's method, at most so often.
 BENT, CORRECTIONS = 1e-4, 5
@@ -51,7 +52,8 @@ class CentralState:
 
     values: eigenvalues of P⁻¹H at the point, descending. modes [p, k]: `v_i`, P-orthonormal eigenvectors of Σ, and variances [k]: its
     eigenvalues X, descending (Σ = Σ_i variances_i v_i v_iᵀ); none while the flow is settling or nothing oscillates. curvatures [p, k]:
-    H v_i. sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old. bend: error of P̃'s tangent in the
+    H v_i; rotation [j, j]: from the j first tracked eigenvectors to Σ's, the variances' first. along: third derivatives that the force is
+    made of. sensitivity [m, m]: β per unit of time, in the basis `frame` [p, k], `age` substeps old. bend: error of P̃'s tangent in the
     last projection, as a share of it.
     """
 
@@ -64,6 +66,8 @@ class CentralState:
     modes: Tensor
     variances: Tensor
     curvatures: Tensor
+    rotation: Tensor
+    along: Along
     sensitivity: Tensor
     frame: Tensor
     age: int = 0
@@ -86,7 +90,7 @@ class Central(Flow[CentralState]):
         none, empty = w.new_zeros(len(w), 0), w.new_zeros(0)
         state = CentralState(
             start.state, loss=0.0, gradient=empty, ceiling=0.0, eigen=self.eigen_init(w), values=empty, modes=none, variances=empty,
-            curvatures=none, sensitivity=w.new_zeros(0, 0), frame=none,
+            curvatures=none, rotation=none[:0], along=Along.none(w), sensitivity=w.new_zeros(0, 0), frame=none,
         )  # fmt: skip
         state = self.changed(state)
         return replace(state, ceiling=DIVERGED * max(1.0, state.loss))
@@ -98,7 +102,7 @@ class Central(Flow[CentralState]):
         none = state.point.w.new_zeros(len(state.point.w), 0)
         return replace(
             state, loss=at.loss, gradient=at.gradient, eigen=at.eigen, values=at.values, settling=settling, modes=none, curvatures=none,
-            variances=none[0], frame=none,
+            variances=none[0], rotation=none[:0], frame=none,
         )  # fmt: skip
 
     def status(self, state: CentralState) -> str:
@@ -109,7 +113,7 @@ class Central(Flow[CentralState]):
         before = state
         sharpening, reduction, residual = 0.0, 0.0, 0.0
         for i in range(substeps):
-            state = self._substep(state, 1 / substeps, solve=i == substeps - 1)
+            state = self._substep(state, 1 / substeps, solve=i == substeps - 1, anew=i == 0)
             if state.stopped:
                 return replace(before, stopped=state.stopped)
             sharpening += state.sharpening / substeps
@@ -117,33 +121,35 @@ class Central(Flow[CentralState]):
             residual = max(residual, state.residual, state.bend)
         return replace(state, sharpening=sharpening, reduction=reduction, residual=residual)
 
-    def _substep(self, state: CentralState, dt: float, solve: bool) -> CentralState:
+    def _substep(self, state: CentralState, dt: float, solve: bool, anew: bool = True) -> CentralState:
         if not solve and float(state.values[0]) < NEAR * self.optimizer.threshold:
             point = self.optimizer.flow(state.point, state.gradient, dt)
             loss, gradient = self.loss_and_grad(point)
             return replace(state, point=point, loss=loss, gradient=gradient, sharpening=0.0, reduction=0.0, residual=0.0, bend=0.0)
-        after = self._projected(state, self._held(state), dt)
+        after = self._projected(state, self._held(state), dt, anew)
         for _ in range(CORRECTIONS):
             if after.stopped or after.settling or after.bend <= BENT:
                 break
-            after = self._projected(state, self._held(after), dt)
+            after = self._projected(replace(state, along=after.along), self._held(after), dt, False)
         if not after.stopped and (not math.isfinite(after.loss) or after.loss > state.ceiling):
             reason = f"The central flow stopped: its loss rose to {after.loss:.3g}, so no oscillation holds its top eigenvalue."
             return replace(after, stopped=reason)
         return after
 
-    def _projected(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
-        """The state after dt: predicted, with ν driven by `held`, and projected."""
+    def _projected(self, state: CentralState, held: Tensor | None, dt: float, anew: bool) -> CentralState:
+        """The state after dt: predicted, with ν driven by `held`, and projected; `anew`: with third derivatives along its modes."""
         c = self.optimizer.threshold
         predicted = self.optimizer.flow(state.point, state.gradient, dt, held)
         crowd = CROWD if self.optimizer.relaxation(dt) > FORGETFUL else 1
-        at = self.measure(predicted, state.eigen, n_max=crowd * self.options.n_eigs)
+        bent = self.bent(state) if anew else 0
+        at = self.measure(predicted, state.eigen, n_max=crowd * self.options.n_eigs, rotation=state.rotation, bent=bent)
         # Not only from this substep's start: where solves were left out the eigenvalue has come a longer way.
         before = state.values
         release = self._release(predicted, at.vectors, held, dt)
         free = at.values + release.diagonal()  # the eigenvalues to first order, were there no oscillations any more
         state = replace(
             state, point=predicted, loss=at.loss, gradient=at.gradient, eigen=at.eigen, values=at.values,
+            along=Along(at.directions, at.thirds) if anew else state.along,
             sharpening=float(free[0] - before[0]) / dt, reduction=0.0, residual=0.0, bend=0.0,
         )  # fmt: skip
         # By the eigenvalue before the predicted motion, which may take it above the edge by itself.
@@ -202,41 +208,48 @@ class Central(Flow[CentralState]):
             return replace(state, stopped=self._unheld(solution.status, float(values[0])))
         lift = smat(beta @ svec(solution.X))  # β[X]: by how much the projection widens cP̃ − H, in the basis U
         variances, rotation = torch.linalg.eigh(solution.X)
-        kept = variances.flip(0) > NEGLIGIBLE * variances[-1].clamp_min(torch.finfo(variances.dtype).tiny)
-        variances, rotation = variances.flip(0)[kept], rotation.flip(1)[:, kept]
-        modes = U @ rotation
+        variances, rotation = variances.flip(0), rotation.flip(1)
+        n = int((variances > NEGLIGIBLE * variances[0].clamp_min(torch.finfo(variances.dtype).tiny)).sum())
+        variances = variances[:n]
+        modes = (rotation.T[:n] @ U.T).T
         P = optimizer.preconditioner(predicted)
-        curvatures = (P * U.T).T * values[:k] @ rotation  # H U = P̃ U diag(λ)
-        point = self._pushed(predicted, state.gradient, modes, variances, curvatures, held, dt)
+        curvatures = (P * ((rotation.T[:n] * values[:k]) @ U.T)).T  # H U = P̃ U diag(λ)
+        point, along = self._pushed(state, modes, variances, curvatures, held, dt)
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
         projected = torch.linalg.eigvalsh(torch.diag(values[:k]) + release - lift).flip(0)
         if state.settling:
-            modes, curvatures, variances = modes[:, :0], curvatures[:, :0], variances[:0]
+            modes, curvatures, variances, rotation = modes[:, :0], curvatures[:, :0], variances[:0], rotation[:0, :0]
         return replace(
             state, point=point, values=torch.cat([projected, values[k:]]), modes=modes, variances=variances, curvatures=curvatures,
-            reduction=-float(lift[0, 0]) / dt, residual=max(solution.residuals.values(), default=0.0),
+            rotation=rotation, along=along, reduction=-float(lift[0, 0]) / dt, residual=max(solution.residuals.values(), default=0.0),
             bend=self._bend(predicted, point, U),
         )  # fmt: skip
 
     def _pushed(
-        self, point: State, gradient: Tensor, modes: Tensor, variances: Tensor, curvatures: Tensor, held: Tensor | None, dt: float
-    ) -> State:
-        """The state after what Σ adds in dt: s + dt·A[X] (math.md 4), of which ν has `held` already."""
-        optimizer = self.optimizer
+        self, state: CentralState, modes: Tensor, variances: Tensor, curvatures: Tensor, held: Tensor | None, dt: float
+    ) -> tuple[State, Along]:
+        """The point after what Σ adds in dt: s + dt·A[X] (math.md 4), of which ν has `held` already; and what its force was made of."""
+        optimizer, point = self.optimizer, state.point
         if not len(variances):
-            return self._released(point, held, dt)
-        force = self.force(point, modes, variances, gradient)
+            return self._released(point, held, dt), state.along
+        force, along = self.force(state, modes, variances)
         w = point.w - dt * optimizer.mixture[1] * force / optimizer.preconditioner(point)
         m = None if point.m is None else point.m + dt * (1 - optimizer.beta1) * force
         nu = point.nu
         if nu is not None:
             square = predictions.oscillation_squares(curvatures, variances)
             nu = nu + optimizer.relaxation(dt) * (square if nu.ndim else square.sum())
-        return self._released(State(w, point.tau, m, nu), held, dt)
+        return self._released(State(w, point.tau, m, nu), held, dt), along
 
-    def force(self, point: State, modes: Tensor, variances: Tensor, gradient: Tensor) -> Tensor:
-        """½∇⟨H, Σ⟩ [p] at the gradient point, where ∇L is `gradient`: what lets the oscillations lower the curvature."""
-        return 0.5 * self.objective.curvature_gradient(self.optimizer.gradient_point(point), modes, variances, gradient)
+    def bent(self, state: CentralState) -> int:
+        """How many third derivatives along Σ's modes are to come with their Hessian products."""
+        return len(state.variances)
+
+    def force(self, state: CentralState, modes: Tensor, variances: Tensor) -> tuple[Tensor, Along]:
+        """½∇⟨H, Σ⟩ [p] at the gradient point, what lets the oscillations lower the curvature; and what it was made of."""
+        x = self.optimizer.gradient_point(state.point)
+        P = self.optimizer.preconditioner(state.point)
+        return force(state.along, P, modes, variances, lambda V: self.objective.third_along(x, V, state.gradient))
 
     def third(self, point: State, U: Tensor) -> Tensor:
         """T_ij = ∇(u_iᵀHu_j) [m, p] at the gradient point."""
@@ -262,7 +275,7 @@ class Central(Flow[CentralState]):
 
     def _without_covariance(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
         point, none = self._released(state.point, held, dt), state.modes[:, :0]
-        return replace(state, point=point, modes=none, curvatures=none, variances=state.variances[:0], age=0)
+        return replace(state, point=point, modes=none, curvatures=none, variances=state.variances[:0], rotation=none[:0], age=0)
 
     def _unheld(self, status: str, value: float) -> str:
         if status == "unbounded":

@@ -70,7 +70,7 @@ def top_eigenpairs_of(
     # Beside the guess always random columns: a guess made of lower eigenvectors would otherwise look converged.
     given = 0 if start is None else min(start.shape[1], k + GUARD)
     fresh = random_block(n, max(k + GUARD - given, GUARD), operator.dtype, operator.device, seed)
-    block = fresh if start is None else torch.cat([start[:, :given], fresh], dim=1)
+    block = fresh if start is None else torch.cat([start.T[:given], fresh])
     before = operator.n_products, operator.n_calls
     ritz = solve(
         operator,
@@ -87,6 +87,6 @@ def top_eigenpairs_of(
     if not ritz.finite:
         nan = torch.full((k,), torch.nan, dtype=operator.dtype, device=operator.device)
         return Eigenpairs(nan, nan.expand(n, k).clone(), nan.clone(), False, *spent)
-    vectors = ritz.vectors[:, :k]
+    vectors = ritz.vectors[:k].T
     values = to_device(ritz.values[:k], vectors)
     return Eigenpairs(values, operator.to_weights(vectors), to_device(ritz.errors[:k], vectors), ritz.converged, *spent)

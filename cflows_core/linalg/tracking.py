@@ -1,9 +1,9 @@
 """Following the largest eigenpairs of a slowly changing operator: state in, state out (math.md 8).
 
 A solve starts from the last Ritz vectors, extrapolated along their motion where that motion is steady; while their
-residuals stay within the tolerance their product is the whole solve, k columns for k modes. Every fourth solve looks further: guards
-(tracked beyond the wanted ones), the last residuals and a fresh random vector, which overlaps every direction, let a
-mode that rises from anywhere enter the block long before it reaches the threshold. Ours.
+residuals stay within the tolerance their product is the whole solve, k columns for k modes. Every sixth solve looks further: guards
+(tracked beyond the wanted ones), the last residuals (where a mode that is not tracked shows first) and a fresh random vector, which
+overlaps every direction, let a mode that rises from anywhere enter the block long before it reaches the threshold. Ours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from cflows_core.linalg.transfer import Array, host, to_device
 
 GROW = 0.75  # of the threshold: another mode is tracked while the smallest is above
 SHRINK = 0.5  # of the threshold: the last mode is dropped when the last but one is below
-LOOK = 4  # solves, of which one looks beyond the wanted modes
+LOOK = 6  # solves, of which one looks beyond the wanted modes
 FORESEEN = 0.01  # of the threshold: as well as that the last values must have foretold the present one for solves to be left out
 STEADY = 0.5  # the motion is steady when it changed by less than this share of itself
 
@@ -33,8 +33,8 @@ STEADY = 0.5  # the motion is steady when it changed by less than this share of 
 class EigenState:
     """What a solve hands to the next: tensors and plain numbers only, so that its fields can be stored and restored.
 
-    In orthonormal coordinates `v = P^{1/2} u`: `vectors [n, wanted + guards]` Ritz vectors, the wanted ones first;
-    `directions [n, d]` where the next solve looks besides (normalised residuals); `motion [n, wanted]` the last change
+    Rows in orthonormal coordinates `v = P^{1/2} u`: `vectors [wanted + guards, n]` Ritz vectors, the wanted ones first;
+    `directions [d, n]` where the next look goes besides (normalised residuals); `motion [wanted, n]` the last change
     of the wanted vectors out of their old span. `steady`: whether the last two motions agreed. `values [wanted +
     guards]` descending, NaN before the first solve. `wanted`, its lower limit `floor`, the number of `guard` vectors.
     `seed` and `counter` (solves so far) determine the random vectors.
@@ -79,9 +79,14 @@ class EigenState:
         wanted = min(wanted, n)
         device = torch.device(device)
         vectors = random_block(n, min(wanted + guard, n), dtype, device, seed)
-        empty = vectors[:, :0]
-        values = torch.full((vectors.shape[1],), torch.nan, dtype=dtype, device=device)
+        empty = vectors[:0]
+        values = torch.full((len(vectors),), torch.nan, dtype=dtype, device=device)
         return cls(vectors, empty, empty, values, wanted, wanted, guard, seed)
+
+    @property
+    def cold(self) -> bool:
+        """Whether nothing is known yet."""
+        return bool(self.values.isnan().all())
 
     def waited(self) -> EigenState:
         """The state a step later, without a solve."""
@@ -128,13 +133,13 @@ def track(
         nan = torch.full((k,), torch.nan, dtype=operator.dtype, device=operator.device)
         return Eigenpairs(nan, nan.expand(operator.n, k).clone(), nan.clone(), False, *spent), state
     state = _next_state(ritz, state)
-    vectors = state.vectors[:, :k]
+    vectors = state.vectors[:k].T
     history = (*state.history[-3:], (state.clock, tuple(float(value) for value in ritz.values[:k])))
     foreseen = bool(state.history) and abs(_on_the_line(state.history, state.clock)[0] - ritz.values[0]) < FORESEEN * threshold
     wait = next_solve([(step, values[0]) for step, values in history], threshold) - 1 if ritz.converged and foreseen else 0
     state = replace(state, history=history, wait=wait)
     if k > state.floor and ritz.values[k - 2] < SHRINK * threshold:
-        state = replace(state, wanted=k - 1, motion=state.motion[:, : k - 1])
+        state = replace(state, wanted=k - 1, motion=state.motion[: k - 1])
     pairs = Eigenpairs(
         values=to_device(ritz.values[:k], vectors),
         vectors=operator.to_weights(vectors),
@@ -164,14 +169,14 @@ def _grows(values: Array, wanted: int, threshold: float, n_max: int) -> bool:
 def _may_be_narrow(state: EigenState, threshold: float, n_max: int) -> bool:
     """Whether this solve need not look beyond the wanted modes."""
     waited = not state.history or state.clock > state.history[-1][0]
-    if waited or state.directions.shape[1] == 0 or state.counter % LOOK == 0 or state.wanted > n_max:
+    if waited or state.cold or state.counter % LOOK == 0 or state.wanted > n_max:
         return False
     known = host(state.values)
     return bool(np.isfinite(known[: state.wanted]).all()) and not _grows(known, state.wanted, threshold, n_max)
 
 
 def _solve(operator: SymmetricOperator, state: EigenState, threshold: float, n_max: int, tol: float, max_calls: int, narrow: bool) -> Ritz:
-    cold = state.directions.shape[1] == 0
+    cold = state.cold
 
     def grow(values: Array, wanted: int) -> int:
         while wanted < min(operator.n, len(values)) and _grows(values, wanted, threshold, n_max):
@@ -194,25 +199,18 @@ def _solve(operator: SymmetricOperator, state: EigenState, threshold: float, n_m
 
 
 def _narrow_block(state: EigenState) -> Tensor:
-    """`[n, wanted]`: the wanted Ritz vectors, moved on where the motion is steady."""
-    vectors = state.vectors[:, : state.wanted]
+    """`[wanted, n]`: the wanted Ritz vectors, moved on where the motion is steady."""
+    vectors = state.vectors[: state.wanted]
     return vectors + state.motion if state.steady and state.motion.shape == vectors.shape else vectors
 
 
 def _starting_block(operator: SymmetricOperator, state: EigenState) -> Tensor:
-    """`[n, b]`: Ritz vectors (moved on where the motion is steady, else beside it), last residuals, a random vector."""
-    if state.directions.shape[1] == 0:
+    """`[b, n]`: Ritz vectors (the wanted ones moved on where the motion is steady), residuals, a random vector."""
+    if state.cold:
         return state.vectors  # nothing is known yet: random
-    k = state.motion.shape[1]
-    vectors = state.vectors
-    fresh = random_block(operator.n, 1, vectors.dtype, vectors.device, seed=state.seed + 7919 * state.counter)
-    if state.steady:
-        parts = [vectors[:, :k] + state.motion, vectors[:, k:], state.directions, fresh]
-    else:
-        # Of length 1, like the others: products taken by differences need it.
-        size = torch.linalg.vector_norm(state.motion, dim=0).clamp(min=torch.finfo(vectors.dtype).tiny)
-        parts = [vectors, state.motion / size, state.directions, fresh]
-    return torch.cat(parts, dim=1)
+    fresh = random_block(operator.n, 1, state.vectors.dtype, state.vectors.device, seed=state.seed + 7919 * state.counter)
+    parts = [_narrow_block(state), state.vectors[state.wanted :], state.directions, fresh]
+    return torch.cat(parts)
 
 
 def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
@@ -220,24 +218,24 @@ def _next_state(ritz: Ritz, old: EigenState) -> EigenState:
     k, kept = ritz.wanted, len(ritz.values)
     vectors, values = ritz.vectors, ritz.values
     norms = np.maximum(ritz.scale * ritz.errors[: k + 1], torch.finfo(vectors.dtype).tiny)
-    directions = ritz.residuals[:, : k + 1] * to_device(1.0 / norms, vectors)
-    motion, steady = vectors[:, :0], False
-    if old.directions.shape[1] > 0:
-        overlap = old.vectors.T @ vectors  # [old, new]
+    directions = ritz.residuals[: k + 1] * to_device(1.0 / norms, vectors)[:, None]
+    motion, steady = vectors[:0], False
+    if not old.cold:
+        overlap = vectors @ old.vectors.T  # [new, old]
         on_host = host(overlap)
-        closest = on_host[np.abs(on_host).argmax(axis=0), np.arange(kept)]
+        closest = on_host[np.arange(kept), np.abs(on_host).argmax(axis=1)]
         if (closest < 0).any():
-            sign = to_device(np.where(closest < 0, -1.0, 1.0), vectors)
+            sign = to_device(np.where(closest < 0, -1.0, 1.0), vectors)[:, None]
             vectors, overlap = vectors * sign, overlap * sign
-        motion = torch.addmm(vectors[:, :k], old.vectors, overlap[:, :k], alpha=-1.0)
+        motion = torch.addmm(vectors[:k], overlap[:k], old.vectors, alpha=-1.0)
         if old.motion.shape == motion.shape:
             change = torch.stack([torch.linalg.vector_norm(motion - old.motion), torch.linalg.vector_norm(motion)])
             difference, size = host(change)
             steady = bool(difference < STEADY * size)
-        if kept == k and old.wanted == k and old.vectors.shape[1] > k:  # narrow: the guards of before
-            vectors = torch.cat([vectors, old.vectors[:, k:]], dim=1)
+        if kept == k and old.wanted == k and len(old.vectors) > k:  # narrow: the guards of before
+            vectors = torch.cat([vectors, old.vectors[k:]])
             values = np.concatenate([values, host(old.values)[k:]])
-            directions = torch.cat([directions, old.directions[:, k:]], dim=1)
+            directions = torch.cat([directions, old.directions[k:]])
     return replace(
         old,
         vectors=vectors,

@@ -251,10 +251,11 @@ class Objective:
         plus, minus = gradients.chunk(2)
         return (plus - minus).mul_(lengths / (2 * step)).T
 
-    def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """L and ∇L at w and at the points `beside` [b, p], with H(w) V: (losses [1 + b], gradients [1 + b, p], [p, k]).
+    def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None, bent: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """L and ∇L at w and at the points `beside` [b, p]; H(w) V; ∇(vᵀHv) of the first `bent` columns v of V [p, k].
 
-        As `losses_and_grads` and `hvp` with a known gradient, in one stacked call where that is faster.
+        As `losses_and_grads`, `hvp` with a known gradient and `third_along`, in one stacked call where that is faster: (losses [1 + b],
+        gradients [1 + b, p], [p, k], [bent, p]). By differences the same two gradients give a column's product and its third derivative.
         """
         points = w[None] if beside is None else torch.cat([w[None], beside])
         if self.derivatives == "exact":
@@ -263,12 +264,22 @@ class Objective:
             if beside is not None:
                 more = self.losses_and_grads(beside)
                 losses, gradients = torch.cat([losses, more[0]]), torch.cat([gradients, more[1]])
-            return losses, gradients, product.T
+            return losses, gradients, product.T, self.third_along(w, V[:, :bent])
         directions, lengths = _unit_rows(V.T)
-        step = STEP_ONE_SIDED * _scale(w)
-        losses, gradients = self.losses_and_grads(torch.cat([points, torch.add(w, directions, alpha=step)]))
+        near, far = STEP_ONE_SIDED * _scale(w), STEP_THIRD * _scale(w)
+        parts = [points]
+        if bent:
+            parts += [torch.add(w, directions[:bent], alpha=far), torch.add(w, directions[:bent], alpha=-far)]
+        if bent < len(directions):
+            parts.append(torch.add(w, directions[bent:], alpha=near))
+        losses, gradients = self.losses_and_grads(torch.cat(parts))
         b = len(points)
-        return losses[:b], gradients[:b], (gradients[b:] - gradients[0]).mul_(lengths / step).T
+        product = torch.sub(gradients[b + 2 * bent :], gradients[0]).mul_(lengths[bent:] / near)
+        plus, minus = gradients[b : b + 2 * bent].chunk(2)
+        if bent:
+            product = torch.cat([(plus - minus).mul_(lengths[:bent] / (2 * far)), product])
+        third = (plus + minus).sub_(gradients[0], alpha=2).mul_((lengths[:bent] / far).square())
+        return losses[:b], gradients[:b], product.T, third
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:
         """T_ij = ∇_w(u_iᵀ H(w) u_j), [k(k+1)/2, p], for U [p, k]; pairs (i ≤ j) in the order of `svec`, not scaled."""
@@ -287,15 +298,19 @@ class Objective:
         result[off] = (quadratic[k : k + m] - quadratic[k + m :]) / 4
         return result
 
-    def curvature_gradient(self, w: Tensor, U: Tensor, weights: Tensor, gradient: Tensor | None = None) -> Tensor:
-        """∇_w ⟨H(w), U diag(weights) Uᵀ⟩ = Σ_a weights_a ∇(u_aᵀ H u_a), [p]: linear in k.
+    def third_along(self, w: Tensor, V: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """T_aa = ∇_w(v_aᵀ H v_a) for each column v_a of V [p, k], [k, p]: linear in k.
 
         gradient: ∇L(w) if it is known, which saves one.
         """
         if self.derivatives == "exact":
-            self.gradients_spent += COST["exact"][3] * U.shape[1]
-            return self._exact_third(w, (U * weights).T, U.T)
-        return weights @ self._difference_third(w, U.T, gradient)
+            self.gradients_spent += COST["exact"][3] * V.shape[1]
+            return torch.stack([self._exact_third(w, v[None], v[None]) for v in V.T]) if V.shape[1] else torch.zeros_like(V.T)
+        return self._difference_third(w, V.T, gradient)
+
+    def curvature_gradient(self, w: Tensor, U: Tensor, weights: Tensor, gradient: Tensor | None = None) -> Tensor:
+        """∇_w ⟨H(w), U diag(weights) Uᵀ⟩ = Σ_a weights_a ∇(u_aᵀ H u_a), [p]."""
+        return weights @ self.third_along(w, U, gradient)
 
     def _exact_hvp(self, w: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """L [], ∇L [p] and H d for each row d, [b, p]."""

@@ -12,7 +12,7 @@ from scipy.integrate import solve_ivp
 
 import tests.oracles
 from cflows_core import Objective, Optimizer
-from cflows_core.flows import base, central
+from cflows_core.flows import base, central, force
 from cflows_core.flows.ablations import CentralNoCurvature, Modified
 from cflows_core.flows.base import Options, Start
 from cflows_core.flows.central import Central
@@ -27,6 +27,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact eigenpairs, β afresh in every substep, and one correction, as the oracle has them."""
     monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-10)
     monkeypatch.setattr(central, "REFRESH", 1)
+    monkeypatch.setattr(force, "MISSED", -1.0)
     monkeypatch.setattr(central, "BENT", -1.0)
     monkeypatch.setattr(central, "CORRECTIONS", 1)
 
@@ -103,8 +104,8 @@ def test_oscillations_move_nu_and_no_weight(name: str) -> None:
     for _ in range(3):
         state = flow.step(state)
     assert len(state.variances) == 1
-    added = (state.point, state.gradient, state.modes, state.variances, state.curvatures, None, 0.5)
-    moved, whole = without_curvature(flow)._pushed(*added), flow._pushed(*added)
+    added = (state, state.modes, state.variances, state.curvatures, None, 0.5)
+    (moved, _), (whole, _) = without_curvature(flow)._pushed(*added), flow._pushed(*added)
     assert torch.equal(moved.w, state.point.w)
     assert not torch.equal(whole.w, state.point.w)
     assert torch.equal(moved.nu, whole.nu)

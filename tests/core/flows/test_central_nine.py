@@ -10,7 +10,7 @@ import scipy.linalg
 import torch
 
 from cflows_core import Objective, Optimizer
-from cflows_core.flows import base, central
+from cflows_core.flows import base, central, force
 from cflows_core.flows.base import Options, Start
 from cflows_core.flows.central import Central, CentralState
 from cflows_core.flows.stable import Stable
@@ -137,6 +137,7 @@ def test_whole_step_against_dense_oracle(name, n_sharp, rank, beta2, corrects, s
     """
     monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-10)
     monkeypatch.setattr(central, "REFRESH", 1)
+    monkeypatch.setattr(force, "MISSED", -1.0)
     monkeypatch.setattr(central, "BENT", -1.0)
     monkeypatch.setattr(central, "CORRECTIONS", 1)
     f, method, flow, point = make(name, n_sharp, beta2=beta2, corrects=corrects, scheduled=scheduled)
@@ -149,6 +150,7 @@ def test_linearised_form_agrees_to_second_order(name: str, monkeypatch) -> None:
     """[CF] linearises H and P̃ over the substep from its start; here they are taken at its end: the same to O(dt²)."""
     monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-10)
     monkeypatch.setattr(central, "REFRESH", 1)
+    monkeypatch.setattr(force, "MISSED", -1.0)
     n_sharp = 1 if "scalar" in name else 2
     f, method, flow, point = make(name, n_sharp, substeps=16)
     state = start(flow, method, point)
@@ -208,7 +210,7 @@ def test_without_critical_modes_it_is_the_stable_flow(name: str) -> None:
 
 @pytest.mark.parametrize("name", NINE)
 def test_stays_at_the_edge_with_an_old_sensitivity(name: str, monkeypatch) -> None:
-    """β may be twenty substeps old (math.md 4, Cost), with any optimizer: the top eigenvalue stays, the path is the same to 1e-3."""
+    """β may be forty substeps old (math.md 4, Cost) and third derivatives one: the top eigenvalue stays, the path is the same to 2e-3."""
     _, method, flow, point = make(name, 2, ratio=1.0)
     begin = state = start(flow, method, point)
     for _ in range(15):
@@ -216,11 +218,12 @@ def test_stays_at_the_edge_with_an_old_sensitivity(name: str, monkeypatch) -> No
         assert not state.stopped
         assert float(state.values[0]) < 1.002 * method.c
     monkeypatch.setattr(central, "REFRESH", 1)
+    monkeypatch.setattr(force, "MISSED", -1.0)
     young = begin
     for _ in range(15):
         young = flow.step(young)
     gap, path = float((state.point.w - young.point.w).norm()), float((young.point.w - begin.point.w).norm())
-    assert gap < 1e-3 * path
+    assert gap < 2e-3 * path
 
 
 @pytest.mark.parametrize("name", ["scalar_rmsprop", "rmsprop", "scalar_nadam", "nadam"])

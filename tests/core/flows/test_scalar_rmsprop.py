@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cflows_core import Objective, Optimizer
-from cflows_core.flows import FLOWS, base, central
+from cflows_core.flows import FLOWS, base, central, force
 from cflows_core.flows.base import Options, Start
 from cflows_core.flows.central import Central, CentralState
 from cflows_core.optimizers import State
@@ -23,6 +23,7 @@ def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exact eigenpairs, and β afresh in every substep."""
     monkeypatch.setattr(base, "EIGEN_TOLERANCE", 1e-8)
     monkeypatch.setattr(central, "REFRESH", 1)
+    monkeypatch.setattr(force, "MISSED", -1.0)
 
 
 class Net:

@@ -1,0 +1,59 @@
+"""½∇⟨H, Σ⟩: the force with which oscillations lower the curvature ([CF] eq. 18), from as few third derivatives as will do.
+
+    ½∇⟨H, Σ⟩ = ½ Σ_a y_a T_aa    for Σ = D diag(y) Dᵀ,    T_aa = ∇(d_aᵀ H d_a)
+
+T_aa along Σ's former eigenvectors comes with their Hessian products (`Objective.expand`): no gradient is spent on it. In their basis Σ is
+nearly diagonal, and T_aa hardly changes within a step; where that is not so, they are taken anew along Σ's own eigenvectors. Ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cflows_core.linalg.transfer import host, to_device
+
+# What D diag(y) Dᵀ may miss of Σ, in the Frobenius norm of P̃-orthonormal coordinates, as a share of Σ's.
+MISSED = 0.1
+
+
+@dataclass(frozen=True)
+class Along:
+    """Directions D [p, k], nearly P̃-orthonormal, and T_aa = ∇(d_aᵀ H d_a) [k, p]."""
+
+    directions: Tensor
+    thirds: Tensor
+
+    @classmethod
+    def none(cls, like: Tensor) -> Along:
+        """Along no direction, of weights like these [p]."""
+        return cls(like.new_zeros(len(like), 0), like.new_zeros(0, len(like)))
+
+
+def shares(along: Along, P: Tensor, modes: Tensor, variances: Tensor) -> tuple[Tensor, float]:
+    """(y [k], what D diag(y) Dᵀ misses of Σ as a share of it) with y the diagonal of Σ's coordinates in the basis D.
+
+    P: P̃ [] or [p]; modes, variances: Σ's P̃-orthonormal eigenvectors [p, m] and its eigenvalues [m].
+    """
+    scaled = (P * along.directions.T).T
+    both = host(torch.cat([scaled.T @ along.directions, scaled.T @ modes], dim=1))  # one transfer
+    k, x = len(both), host(variances)
+    G, B = both[:, :k], both[:, k:]
+    if not k or not np.isfinite(both).all():
+        return variances[:0], float("inf")
+    C = np.linalg.solve(G, B)
+    y = (C * C) @ x
+    missed = x @ x - 2 * y @ ((B * B) @ x) + y @ (G * G) @ y
+    return to_device(y, variances), float(np.sqrt(max(missed, 0.0)) / np.linalg.norm(x))
+
+
+def force(along: Along, P: Tensor, modes: Tensor, variances: Tensor, thirds: Callable[[Tensor], Tensor]) -> tuple[Tensor, Along]:
+    """(½∇⟨H, Σ⟩ [p], what it was made of); `thirds`: V [p, k] -> ∇(v_aᵀ H v_a) [k, p], asked where `along` misses too much of Σ."""
+    y, missed = shares(along, P, modes, variances)
+    if missed > MISSED:
+        along, y = Along(modes, thirds(modes)), variances
+    return 0.5 * (y @ along.thirds), along
