@@ -37,7 +37,7 @@ class StableState:
 class Stable(Flow[StableState]):
     """dw/dt = −P̃⁻¹(c_m m + c_g ∇L), dm/dt = (1 − β₁)(∇L − m), dν/dt = κ₂(sq(∇L) − ν), ∇L at the gradient point (math.md 3).
 
-    By one Runge–Kutta–Chebyshev step of second order a unit of time, with as many stages as its top eigenvalue asks for.
+    By Runge–Kutta–Chebyshev substeps of second order, each with as many stages as its top eigenvalue asks for.
     """
 
     name = "stable"
@@ -51,7 +51,13 @@ class Stable(Flow[StableState]):
         if ratio > REGION:
             reason = f"The {self.name} flow stopped: its top eigenvalue passed {REGION:g} times the edge, where the optimizer never goes."
             return replace(state, stopped=reason)
-        point, known = self.moved(state.point, state.gradient, stages_for(self.stiffness(MARGIN * max(ratio, 0.0))))
+        substeps = self.options.substeps
+        stages = stages_for(self.stiffness(MARGIN * max(ratio, 0.0)) / substeps)
+        point, gradient, known = state.point, state.gradient, None
+        for i in range(substeps):
+            if i:  # the last one's gradient comes cheaper with the eigenvalues, those between do not
+                gradient = self.objective.grad(self.optimizer.gradient_point(point)) if known is None else known[1]
+            point, known = self.moved(point, gradient, stages, 1 / substeps)
         after = self._measured(point, state.eigen, known)
         if not math.isfinite(after.loss):
             return replace(state, stopped=f"The {self.name} flow stopped: its loss is no longer a finite number.")
@@ -72,7 +78,7 @@ class Stable(Flow[StableState]):
             moves, older = [stage.before * a + stage.older * b + dt * (stage.rate * f + stage.first * f0) for a, b, f, f0 in terms], moves
             before, m = point, None if start.m is None else start.m + moves[1]
             point = State(start.w + moves[0], start.tau + dt * stage.time, m, before.nu)
-            if stage.time == 1 and point.nu is None:  # its gradient comes cheaper with the eigenvalues
+            if stage.time == 1 and point.nu is None:  # nothing here needs its gradient
                 return point, None
             known = self.objective.loss_and_grad(self.optimizer.gradient_point(point))
             point = self.optimizer.relaxed(point, gradient, known[1], point.tau - before.tau)

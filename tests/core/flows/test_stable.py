@@ -12,7 +12,7 @@ from scipy.linalg import expm
 
 from cflows_core import Objective, Optimizer
 from cflows_core.flows.base import Options, Start
-from cflows_core.flows.chebyshev import chebyshev_stages, stages_for
+from cflows_core.flows.chebyshev import chebyshev_stages, stable_radius, stages_for
 from cflows_core.flows.stable import REGION, Stable, StableState
 from cflows_core.optimizers import State
 from tests.core.flows.test_central_nine import as_state, make
@@ -36,14 +36,19 @@ def multiplier(count: int, z: Array) -> Array:
 
 @pytest.mark.parametrize("count", range(2, 31))
 def test_stable_on_the_interval_and_in_the_disc(count: int) -> None:
-    """|R| ≤ 1 for z in [−ρ, 0] of the largest ρ that gets `count` stages, and for |1 + z| ≤ 1; fast modes lose half of themselves."""
-    radius = 0.46 * (count**2 - 1)
-    assert stages_for(0.999 * radius) == count
+    """|R| ≤ 1 for z in [−ρ, 0] of the largest ρ that gets `count` stages, and for |1 + z| ≤ 1; fast modes keep 38 % of themselves at most.
+
+    ρ grows with the square of the stages.
+    """
+    radius = stable_radius(count)
+    assert [stages_for(share * radius) for share in (0.999, 1.001)] == [count, count + 1]
+    assert radius > 0.32 * (count**2 - 1)
     z = -np.linspace(0, radius, 4001)
     R = multiplier(count, z)
     assert np.abs(R).max() <= 1
     assert R.min() > 0  # as exp(z): no mode changes sign
-    assert R[z < -1.3].max() < 0.58
+    assert R[z <= min(-1.5, -0.5 * stable_radius(3))].max(initial=0.0) < 0.39
+    assert R[z <= -1].max() < 0.55
     disc = np.exp(1j * np.linspace(0, np.pi, 2001)) - 1  # by the maximum principle its rim is enough
     assert np.abs(multiplier(count, disc)).max() < 1 + 1e-12
 
@@ -113,9 +118,9 @@ def test_every_mode_is_stable_with_the_stages_that_the_top_one_gets(name: str, b
 
 
 @pytest.mark.parametrize("name", NINE)
-@pytest.mark.parametrize("ratio", RATIOS)
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 1.0, 2.0, REGION])
 def test_on_quadratics_against_the_exponential(name: str, ratio: float) -> None:
-    """exp(−At)(w, m): the slow modes to third order a step, the fast ones within what damps them; all from ratio 0 to REGION."""
+    """exp(−At)(w, m): the slow modes to third order a substep, the fast ones within what damps them; all from ratio 0 to REGION."""
     slow = [0.004, 0.01]
     flow, _, A = quadratic(name, [0.97 * ratio, 0.6 * ratio, *slow])
     w = torch.tensor([1e-3, -2e-3, 1.0, -0.5], dtype=torch.float64)
@@ -126,8 +131,8 @@ def test_on_quadratics_against_the_exponential(name: str, ratio: float) -> None:
         state = flow.step(state)
     assert not state.stopped
     exact = (expm(-A * steps) @ start)[:4]
-    np.testing.assert_allclose(state.point.w[2:].numpy(), exact[2:], atol=2e-3)
-    assert np.abs(state.point.w[:2].numpy() - exact[:2]).max() < 2e-3 * 0.1
+    np.testing.assert_allclose(state.point.w[2:].numpy(), exact[2:], atol=5e-4)
+    assert np.abs(state.point.w[:2].numpy() - exact[:2]).max() < 5e-5
 
 
 @pytest.mark.parametrize("name", ["gd", "heavy_ball", "nesterov", "nadam"])
@@ -172,6 +177,27 @@ def euler_limit(optimizer: Optimizer, objective: Objective, point: State, steps:
     return limit(*(end.w for end in ends)), nu
 
 
+def solved(optimizer: Optimizer, objective: Objective, point: State, steps: int = 1, n: int = 24) -> Array:
+    """w by the classical Runge–Kutta method of fourth order in n parts a step, without bias correction or schedules."""
+
+    def field(state: State) -> list[torch.Tensor]:
+        g = objective.grad(optimizer.gradient_point(state))
+        dw, dm = optimizer.displacement(state.m, g, optimizer.preconditioner(state))
+        square = optimizer.square(g)
+        return [dw] + ([] if dm is None else [dm]) + ([] if square is None else [optimizer.rate * (square - state.nu)])
+
+    def moved(by: list[torch.Tensor], dt: float) -> State:
+        m = None if point.m is None else point.m + dt * by[1]
+        return State(point.w + dt * by[0], point.tau, m, None if point.nu is None else point.nu + dt * by[-1])
+
+    for _ in range(steps * n):
+        rates = [field(point)]
+        for share in (0.5, 0.5, 1.0):
+            rates.append(field(moved(rates[-1], share / n)))
+        point = moved([(a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(*rates, strict=True)], 1 / n)
+    return point.w.numpy()
+
+
 CASES = [(name, {}) for name in NINE]
 CASES += [("rmsprop", {"beta2": beta2}) for beta2 in (0.9, 0.5, 0.2, 0.05, 0.0)]
 CASES += [("scalar_rmsprop", {"beta2": 0.0}), ("scalar_nadam", {"beta2": 0.5}), ("adam", {"beta2": 0.7, "bias_correction": False})]
@@ -204,11 +230,11 @@ def test_second_order_towards_the_limit_of_eulers_substeps(name: str, fields: di
 
 
 @pytest.mark.parametrize(("name", "fields"), CASES)
-def test_one_step_is_nearer_the_solution_than_eulers_four(name: str, fields: dict) -> None:
+def test_two_substeps_are_nearer_the_solution_than_eulers_four(name: str, fields: dict) -> None:
     optimizer, objective, begin = smooth(name, fields)
     flow = Stable(objective, optimizer, Options())
     w, _ = euler_limit(optimizer, objective, begin)
-    ours = integrated(flow, objective, begin, 1, 1.0)
+    ours = integrated(flow, objective, begin, 2, 0.5, stages=2)
     theirs = euler(optimizer, objective, begin, 4)
     # Where ν forgets within a third of a step, no stage resolves it.
     slack = 1.5 if 0 < optimizer.beta2 < 0.3 else 1.0 if optimizer.beta2 == 0 else 0.6
@@ -222,37 +248,107 @@ def test_nearer_than_euler_at_a_fraction_of_its_gradients(name: str, ratio: floa
     _, method, start, point = make(name, 2, ratio=ratio)
     optimizer, objective, begin, steps = start.optimizer, start.objective, as_state(point, method), 3
     flow, n = Stable(objective, optimizer, Options()), max(4, int(np.ceil(4 * ratio)))
-    w, _ = euler_limit(optimizer, objective, begin, steps)
+    w = solved(optimizer, objective, begin, steps)
     state = flow.init(Start(begin, begin, torch.zeros_like(begin.w)))
     for _ in range(steps):
         state = flow.step(state)
     ours = np.linalg.norm(state.point.w.numpy() - w)
     assert ours < np.linalg.norm(euler(optimizer, objective, begin, n, steps).w.numpy() - w)
-    assert ours < 3e-3 * np.linalg.norm(w - begin.w.numpy())
+    assert ours < 5e-4 * np.linalg.norm(w - begin.w.numpy())
+
+
+# Fast transients
+
+
+def transients(name: str, ratio: float, against: float) -> list[tuple[float, float]]:
+    """Errors after 1, 2 and 3 steps of the flow and of max(4, ⌈4 ratio⌉) Euler substeps, as shares of the path.
+
+    Modes of all speeds start off the floor, and m is `against` times the gradient there.
+    """
+    flow, objective, A = quadratic(name, [ratio, 0.6 * ratio, 0.3 * ratio, 0.01])
+    w = torch.ones(4, dtype=torch.float64)
+    state = at(flow, w, against * objective.grad(w))
+    point = state.point
+    start = w.numpy() if point.m is None else np.concatenate([w.numpy(), point.m.numpy()])
+    errors = []
+    for steps in (1, 2, 3):
+        state, point = flow.step(state), euler(flow.optimizer, objective, point, max(4, int(np.ceil(4 * ratio))))
+        exact = (expm(-A * steps) @ start)[:4]
+        ours, theirs = (np.linalg.norm(end.w.numpy() - exact) / np.linalg.norm(exact - start[:4]) for end in (state.point, point))
+        errors.append((float(ours), float(theirs)))
+    return errors
+
+
+@pytest.mark.parametrize("name", ["gd", "rmsprop", "adam", "nesterov"])
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.9, 2.0, 5.0])
+def test_fast_transients(name: str, ratio: float) -> None:
+    """Off the floor below the edge it is nearer than Euler; above, with fewer gradients, within 9 % of the path, and 1.5 % one step on."""
+    errors = transients(name, ratio, 0.0 if name in ("adam", "nesterov") else 1.0)
+    for step, (ours, theirs) in enumerate(errors):
+        assert ours < (theirs if ratio < 1 else (0.09, 0.015, 0.004)[step])
+
+
+@pytest.mark.parametrize("name", ["adam", "nesterov"])
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.9, 2.0, 5.0])
+def test_fast_transients_of_momentum_far_from_the_gradient(name: str, ratio: float) -> None:
+    """With m at the opposite of the gradient: nearer than Euler, but for the first step above the edge."""
+    errors = transients(name, ratio, -1.0)
+    for step, (ours, theirs) in enumerate(errors):
+        assert ours < (0.22 if ratio > 1 and step == 0 else 1.1 * theirs)
+
+
+@pytest.mark.parametrize("name", ["gd", "rmsprop", "adam", "nesterov"])
+@pytest.mark.parametrize("ratio", [0.3, 0.9, 2.0, 5.0])
+def test_fast_transients_in_a_valley_that_bends(name: str, ratio: float) -> None:
+    """From 0.02 off the floor of `make`'s valley along a sharp direction, where ν moves as well."""
+    _, method, start, point = make(name, 2, ratio=ratio)
+    optimizer, objective, begin = start.optimizer, start.objective, as_state(point, method)
+    begin = replace(begin, w=begin.w + 0.02 * torch.eye(8, dtype=torch.float64)[0])
+    flow, n = Stable(objective, optimizer, Options()), max(4, int(np.ceil(4 * ratio)))
+    w = solved(optimizer, objective, begin)
+    state = flow.step(flow.init(Start(begin, begin, torch.zeros_like(begin.w))))
+    path = np.linalg.norm(w - begin.w.numpy())
+    ours, theirs = (np.linalg.norm(end.w.numpy() - w) / path for end in (state.point, euler(optimizer, objective, begin, n)))
+    assert ours < (1.1 * theirs if ratio < 1 else 0.025)
 
 
 # Cost
 
 
-@pytest.mark.parametrize(("ratio", "stages"), [(0.05, 2), (0.5, 2), (0.9, 3), (1.0, 3), (2.0, 4), (5.0, 6), (REGION, 8)])
-def test_gradients_of_a_step(ratio: float, stages: int) -> None:
-    """As many as stages, the one at the end included, which for gradient descent comes with the eigenvalues."""
-    for name, apart in (("gd", 1), ("rmsprop", 0)):
-        flow, objective, _ = quadratic(name, [ratio, 0.01])
-        state = at(flow, torch.ones(2, dtype=torch.float64), None)
-        before = objective.gradients_spent
-        count = stages_for(flow.stiffness(1.3 * ratio))
-        flow.moved(state.point, state.gradient, count)
-        assert count == stages
-        assert objective.gradients_spent - before == stages - apart
+GRADIENTS = [(0.05, 4), (0.5, 4), (0.9, 4), (1.0, 6), (2.0, 6), (3.0, 8), (5.0, 10), (0.99 * REGION, 14)]
+
+
+@pytest.mark.parametrize("name", ["gd", "rmsprop"])
+@pytest.mark.parametrize(("ratio", "gradients"), GRADIENTS)
+def test_gradients_of_a_step(name: str, ratio: float, gradients: int, monkeypatch) -> None:
+    """None twice: those of both substeps' stages, of which the last comes with the eigenvalues where ν does not need it."""
+    flow, objective, _ = quadratic(name, [ratio, 0.01])
+    state, points, before_the_solve = at(flow, torch.ones(2, dtype=torch.float64), None), [], []
+    measure, loss_and_grad = flow.measure, objective.loss_and_grad
+
+    def asked(w: torch.Tensor) -> tuple[float, torch.Tensor]:
+        points.append(tuple(w.tolist()))
+        return loss_and_grad(w)
+
+    def measured(point: State, *rest, **options):
+        points.extend([tuple(point.w.tolist())] if options["known"] is None else [])
+        before_the_solve.extend(points)
+        return measure(point, *rest, **options)
+
+    monkeypatch.setattr(objective, "loss_and_grad", asked)
+    monkeypatch.setattr(flow, "measure", measured)
+    end = flow.step(state)
+    assert len(before_the_solve) == gradients
+    assert len({*before_the_solve, (1.0, 1.0)}) == gradients + 1
+    assert before_the_solve[-1] == tuple(end.point.w.tolist())
 
 
 @pytest.mark.parametrize("name", ["heavy_ball", "nesterov", "adam", "nadam"])
 def test_stages_with_momentum(name: str) -> None:
     flow, _, _ = quadratic(name, [1.0])
-    assert stages_for(flow.stiffness(1.3 * 0.5)) == 2
-    assert stages_for(flow.stiffness(1.3 * 0.7)) <= 3
-    assert stages_for(flow.stiffness(1.3 * REGION)) <= 11
+    stages = [stages_for(flow.stiffness(1.3 * ratio) / 2) for ratio in (0.5, 0.7, 2.0, REGION)]
+    assert stages[0] == 2
+    assert all(found <= most for found, most in zip(stages, (2, 3, 4, 10), strict=True))
 
 
 # ν
