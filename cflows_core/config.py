@@ -197,7 +197,7 @@ class RunConfig(param.Parameterized):
         softbounds=(1, 8),
         constant=True,
         label="Substeps",
-        doc="Substeps of the central and rod flows in one optimizer step.",
+        doc="Substeps of the flows in one optimizer step.",
     )
     n_eigs = param.Integer(
         default=6,

@@ -213,6 +213,18 @@ class Optimizer:
         """1 − exp(−κ₂ dt): the share by which ν comes nearer to what it follows."""
         return -math.expm1(-self.rate * dt)
 
+    def relaxed(self, state: State, before: Tensor, after: Tensor, dt: float) -> State:
+        """The state with ν a time dt later, if sq(∇L) goes along the line from `before`'s to `after`'s, both gradients [p].
+
+        dν/dt = κ₂(sq(∇L) − ν) solved exactly, so a mean of the three with no negative weight, for any κ₂: ν itself at 0, sq(after) at ∞.
+        """
+        begin, end = self.square(before), self.square(after)
+        if state.nu is None or begin is None or end is None:
+            return state
+        share = self.relaxation(dt)
+        late = 1 - share / (self.rate * dt) if self.rate else 0.0
+        return replace(state, nu=(1 - share) * state.nu + (share - late) * begin + late * end)
+
     def _moved(self, state: State, gradient: Tensor, dt: float, updated: State, tau: float) -> State:
         dw, dm = self.displacement(state.m, gradient, self.preconditioner(updated))
         m = None if dm is None or state.m is None else state.m + dt * dm

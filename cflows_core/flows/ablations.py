@@ -44,4 +44,4 @@ class Modified(Stable):
         return gradient + 0.5 * self.optimizer.lr_at(point.tau) * curved
 
     def stiffness(self, ratio: float) -> float:
-        return ratio * (1 + ratio)  # ηλ(1 + ηλ/2) with ηλ = 2·ratio
+        return 2 * ratio * (1 + ratio)  # ηλ(1 + ηλ/2) with ηλ = 2·ratio

@@ -118,6 +118,7 @@ class Flow(ABC, Generic[S]):
         rotation: Tensor | None = None,
         bent: int = 0,
         tol: float = 0.0,
+        known: tuple[float, Tensor] | None = None,
     ) -> Measured:
         """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
 
@@ -125,13 +126,14 @@ class Flow(ABC, Generic[S]):
 
         The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. rotation [j, j], bent: third
         derivatives along the first `bent` of the j first tracked eigenvectors, rotated, come with their products. tol: of the
-        eigenpairs' residuals, by default what a flow needs.
+        eigenpairs' residuals, by default what a flow needs. known: L and ∇L at the point, of an adaptive optimizer, whose P̃ they may
+        have been needed for; then nothing else comes with the products.
         """
         x = self.optimizer.gradient_point(point)
         apart = x is not point.w
         points = [point.w[None]] if apart else []
         points += [] if beside is None else [beside]
-        near = _Expansion(self.objective, x, torch.cat(points) if points else None, rotation, bent)
+        near = _Expansion(self.objective, x, torch.cat(points) if points else None, rotation, bent, known)
         P = self.optimizer.preconditioner(point)
         if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
             P = torch.where(point.nu > 0, P, math.inf)
@@ -191,9 +193,19 @@ class Measured(NamedTuple):
 class _Expansion:
     """Products with the Hessian at a point, the first of which brings losses, gradients and third derivatives along in the same call."""
 
-    def __init__(self, objective: Objective, w: Tensor, beside: Tensor | None, rotation: Tensor | None, bent: int):
+    def __init__(
+        self,
+        objective: Objective,
+        w: Tensor,
+        beside: Tensor | None,
+        rotation: Tensor | None,
+        bent: int,
+        known: tuple[float, Tensor] | None = None,
+    ):
         self._objective, self._w, self._beside, self._rotation, self._bent = objective, w, beside, rotation, bent
         self.losses = self.gradients = w.new_zeros(0)
+        if known is not None:
+            self.losses, self.gradients = w.new_tensor([known[0]]), known[1][None]
         self.directions, self.thirds = w.new_zeros(len(w), 0), w.new_zeros(0, len(w))
 
     def product(self, V: Tensor) -> Tensor:
@@ -210,6 +222,8 @@ class _Expansion:
 
     def alone(self) -> None:
         """Losses and gradients without a product."""
+        if len(self.losses):
+            return
         points = self._w[None] if self._beside is None else torch.cat([self._w[None], self._beside])
         self.losses, self.gradients = self._objective.losses_and_grads(points)
 

@@ -107,17 +107,28 @@ def test_stays_at_the_edge_and_loss_falls_within_bounds(n_sharp: int) -> None:
 
 
 def test_without_critical_modes_it_is_the_stable_flow() -> None:
+    """By its own Euler substeps, exactly; the stable flow's steps are of second order, and Euler's go to them to first."""
     valley = Valleys(2, 3, sharpness=1.0 / LR)
     objective, optimizer = Objective.from_function(valley, 5), Optimizer("gd", lr=LR)
     w = torch.linspace(-0.1, 0.1, 5, dtype=torch.float64)
     begin = Start(State(w), State(w), torch.zeros(5, dtype=torch.float64))
-    central = Central(objective, optimizer, Options(substeps=4))
     stable = Stable(objective, optimizer, Options())
-    c, s = central.init(begin), stable.init(begin)
-    for _ in range(20):
-        c, s = central.step(c), stable.step(s)
-    assert len(c.variances) == 0
-    torch.testing.assert_close(c.point.w, s.point.w, rtol=0, atol=1e-15)
+    limit = begin.state
+    for _ in range(20 * 8):
+        limit, _ = stable.moved(limit, objective.grad(limit.w), 2, 1 / 8)
+    gaps = []
+    for substeps in (4, 8):
+        central = Central(objective, optimizer, Options(substeps=substeps))
+        c, point = central.init(begin), begin.state
+        for _ in range(20):
+            c = central.step(c)
+            for _ in range(substeps):
+                point = optimizer.flow(point, objective.grad(point.w), 1 / substeps)
+        assert len(c.variances) == 0
+        torch.testing.assert_close(c.point.w, point.w, rtol=0, atol=1e-15)
+        gaps.append(float((c.point.w - limit.w).norm() / (limit.w - w).norm()))
+    assert gaps[0] < 0.02
+    assert gaps[0] == pytest.approx(2 * gaps[1], rel=0.2)
 
 
 def test_old_sensitivity_changes_little() -> None:
