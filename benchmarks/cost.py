@@ -150,7 +150,7 @@ def growth(name: str, sizes: Sequence[float], costs: Sequence[float], **figures:
 
 
 def edge_repeats(walk: Walk, objective: Objective, repeats: int) -> list[Repeat]:
-    """Steps at the edge, ten a repeat and at least twenty: β is computed anew once in ten steps."""
+    """Steps at the edge, ten a repeat and at least twenty: β is computed anew once in twenty steps."""
     w = walk.state.point.w
     return beside_gradients(walk, lambda: objective.loss_and_grad(w), repeats=max(2, repeats))
 

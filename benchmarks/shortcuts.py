@@ -40,6 +40,7 @@ SHORTCUTS = (
     Shortcut("narrow solves", "linalg.tracking:LOOK", 1),
     Shortcut("solves left out far below the edge", "linalg.tracking:FORESEEN", 0.0),
     Shortcut("β used again", "flows.central:REFRESH", 1),
+    Shortcut("third derivatives used again", "flows.force:MISSED", -1.0),
     Shortcut("derivatives by differences", "derivatives", "exact"),
 )
 # Not a shortcut: how much of the distance is the time step's.

@@ -119,6 +119,7 @@ class Flow(ABC, Generic[S]):
         bent: int = 0,
         tol: float = 0.0,
         known: tuple[float, Tensor] | None = None,
+        gradient: bool = True,
     ) -> Measured:
         """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
 
@@ -127,7 +128,7 @@ class Flow(ABC, Generic[S]):
         The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. rotation [j, j], bent: third
         derivatives along the first `bent` of the j first tracked eigenvectors, rotated, come with their products. tol: of the
         eigenpairs' residuals, by default what a flow needs. known: L and ∇L at the point, of an adaptive optimizer, whose P̃ they may
-        have been needed for; then nothing else comes with the products.
+        have been needed for; then nothing else comes with the products. gradient: whether it is wanted where no product brings it.
         """
         x = self.optimizer.gradient_point(point)
         apart = x is not point.w
@@ -139,7 +140,7 @@ class Flow(ABC, Generic[S]):
             P = torch.where(point.nu > 0, P, math.inf)
         operator = preconditioned_hessian(self.objective, x, P, near.product)
         if eigen.wait > 0:  # too far below the edge to reach it before the next solve
-            near.alone()
+            near.alone(gradient)
             eigen = eigen.waited()
             values = eigen.expected()
             vectors = operator.to_weights(eigen.vectors[: len(values)].T)
@@ -220,12 +221,16 @@ class _Expansion:
         self.directions = D[:, : self._bent]
         return torch.cat([R @ product.T[:j], product.T[j:]]).T
 
-    def alone(self) -> None:
-        """Losses and gradients without a product."""
+    def alone(self, gradient: bool) -> None:
+        """Losses without a product, and gradients [n, p] unless they are not wanted: then [n, 0]."""
         if len(self.losses):
             return
         points = self._w[None] if self._beside is None else torch.cat([self._w[None], self._beside])
-        self.losses, self.gradients = self._objective.losses_and_grads(points)
+        if gradient:
+            self.losses, self.gradients = self._objective.losses_and_grads(points)
+        else:
+            self.losses = points.new_tensor([self._objective.loss(point) for point in points])
+            self.gradients = points[:, :0]
 
 
 def padded(values: Any, length: int) -> np.ndarray:

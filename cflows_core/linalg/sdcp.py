@@ -14,6 +14,7 @@ to about 1e-14 by Newton steps on the projection equation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -31,6 +32,7 @@ ZERO = 1e-14  # α ⪰ -ZERO·max|eigenvalue of α| counts as α ⪰ 0
 SOLVED, ALMOST = 1e-8, 1e-4  # largest relative residual of a "solved" and of an "almost" answer
 SINGULAR = 1e-9  # eigenvalues of the equilibrated β below this share of the largest count as 0
 TIKHONOV = 1e-5  # the regularisation of a singular β, as a share of its smallest eigenvalue that is not 0
+RESIDUALS: tuple[str, ...] = ("primal", "dual", "complementarity")
 GROWTH = 1.2  # halving the regularisation makes a bounded X grow by a factor near 1, an unbounded one by 2
 
 
@@ -76,6 +78,8 @@ def solve_sdcp(alpha: Tensor, beta: Tensor, *, negligible: float = 0.0) -> SDCPS
     a, b = host(alpha), host(beta)
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return _answer(alpha, None, "failed")
+    if k == 1:
+        return _alone(alpha, float(a[0, 0]), float(b[0, 0]), negligible)
     a, b = 0.5 * (a + a.T), 0.5 * (b + b.T)
     low, high = np.linalg.eigvalsh(a)[[0, -1]]
     if low >= -ZERO * max(-low, high):
@@ -83,12 +87,16 @@ def solve_sdcp(alpha: Tensor, beta: Tensor, *, negligible: float = 0.0) -> SDCPS
     b = _semidefinite(b, negligible)
     if not np.diagonal(b).max() > 0:
         return _answer(alpha, None, "unbounded")
-    if k == 1:
-        with np.errstate(over="ignore"):
-            X = -a / b
-        return _answer(alpha, X, "solved", a, b) if np.isfinite(X).all() else _answer(alpha, None, "unbounded")
     X, status = _scaled(a, b)
     return _answer(alpha, X, status, a, b)
+
+
+def _alone(like: Tensor, a: float, b: float, negligible: float) -> SDCPSolution:
+    """k = 1: X = max(0, −α/β), without residuals; apart, because LAPACK's calls would be a tenth of a small network's step."""
+    X = 0.0 if a >= 0 else -a / b if b > max(negligible, 0.0) else math.inf
+    if not math.isfinite(X):
+        return _answer(like, None, "unbounded")
+    return SDCPSolution(torch.full_like(like, X), "zero" if a >= 0 else "solved", dict.fromkeys(RESIDUALS, 0.0))
 
 
 def _semidefinite(b: Array, negligible: float) -> Array:
@@ -211,18 +219,19 @@ def _polish(q: Array, P: Array, x: Array, z: Array, steps: int = 12) -> Array:
 def _answer(like: Tensor, X: Array | None, status: str, a: Array | None = None, b: Array | None = None) -> SDCPSolution:
     """The solution in `like`'s dtype and device, its residuals measured on X, and the status they allow."""
     if X is None or a is None or b is None or not np.isfinite(X).all():
-        nan = {"primal": float("nan"), "dual": float("nan"), "complementarity": float("nan")}
+        nan = dict.fromkeys(RESIDUALS, math.nan)
         return SDCPSolution(torch.full_like(like, torch.nan), "unbounded" if status == "unbounded" else "failed", nan)
     values, vectors = np.linalg.eigh(0.5 * (X + X.T))
     X = (vectors * np.maximum(values, 0.0)) @ vectors.T
     X = 0.5 * (X + X.T)
     Z = a + _smat(b @ _svec(X))
     size_a, size_x = np.abs(np.linalg.eigvalsh(a)).max() or 1.0, np.abs(values).max() or 1.0
-    residuals = {
-        "primal": float(max(0.0, -values[0]) / size_x),
-        "dual": float(max(0.0, -np.linalg.eigvalsh(Z)[0]) / size_a),
-        "complementarity": float(np.linalg.norm(X @ Z) / ((np.linalg.norm(X) or 1.0) * size_a)),
-    }
+    measured = (
+        max(0.0, -values[0]) / size_x,
+        max(0.0, -np.linalg.eigvalsh(Z)[0]) / size_a,
+        np.linalg.norm(X @ Z) / ((np.linalg.norm(X) or 1.0) * size_a),
+    )
+    residuals = {name: float(value) for name, value in zip(RESIDUALS, measured, strict=True)}
     worst = max(residuals.values())
     if status == "solved":
         status = "solved" if worst <= SOLVED else "almost" if worst <= ALMOST else "failed"

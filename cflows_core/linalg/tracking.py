@@ -88,6 +88,12 @@ class EigenState:
         """Whether nothing is known yet."""
         return bool(self.values.isnan().all())
 
+    @property
+    def looks(self) -> bool:
+        """Whether the next solve looks beyond the wanted modes in any case."""
+        waited = not self.history or self.clock > self.history[-1][0]
+        return waited or self.cold or self.counter % LOOK == 0
+
     def waited(self) -> EigenState:
         """The state a step later, without a solve."""
         return replace(self, clock=self.clock + 1, wait=self.wait - 1)
@@ -168,8 +174,7 @@ def _grows(values: Array, wanted: int, threshold: float, n_max: int) -> bool:
 
 def _may_be_narrow(state: EigenState, threshold: float, n_max: int) -> bool:
     """Whether this solve need not look beyond the wanted modes."""
-    waited = not state.history or state.clock > state.history[-1][0]
-    if waited or state.cold or state.counter % LOOK == 0 or state.wanted > n_max:
+    if state.looks or state.wanted > n_max:
         return False
     known = host(state.values)
     return bool(np.isfinite(known[: state.wanted]).all()) and not _grows(known, state.wanted, threshold, n_max)

@@ -23,10 +23,9 @@ def products(gradients: Gradients, w: Tensor, rows: Tensor, gradient: Tensor | N
     """H(w) v for each row, [b, p]. gradient: ∇L(w) if it is known; then at half the cost, from one side."""
     if gradient is not None:
         return expansion(gradients, w, None, rows, gradient=gradient)[2]
-    directions, lengths = _unit(rows)
-    step = SECOND * _scale(w)
-    plus, minus = gradients(torch.cat([torch.add(w, directions, alpha=sign * step) for sign in (1, -1)]))[1].chunk(2)
-    return (plus - minus).mul_(lengths / (2 * step))
+    steps = _steps(SECOND, w, rows)
+    plus, minus = gradients(torch.cat([torch.addcmul(w, rows, steps, value=sign) for sign in (1, -1)]))[1].chunk(2)
+    return torch.sub(plus, minus).div_(2 * steps)
 
 
 def thirds(gradients: Gradients, w: Tensor, rows: Tensor, gradient: Tensor | None = None) -> Tensor:
@@ -42,30 +41,26 @@ def expansion(
     All in one call of `gradients`. gradient: ∇L(w), by default that at the first point. The first `bent` rows take two gradients, which
     give both their derivatives; the others one.
     """
-    directions, lengths = _unit(rows)
-    near, far = ONE_SIDED * _scale(w), THIRD * _scale(w)
+    near, far = _steps(ONE_SIDED, w, rows[bent:]), _steps(THIRD, w, rows[:bent])
     parts = [] if points is None else [points]
     if bent:
-        parts += [torch.add(w, directions[:bent], alpha=far), torch.add(w, directions[:bent], alpha=-far)]
+        parts += [torch.addcmul(w, rows[:bent], far, value=sign) for sign in (1, -1)]
     if bent < len(rows):
-        parts.append(torch.add(w, directions[bent:], alpha=near))
+        parts.append(torch.addcmul(w, rows[bent:], near))
     losses, found = gradients(torch.cat(parts) if len(parts) > 1 else parts[0])
     n = 0 if points is None else len(points)
     centre = found[0] if gradient is None else gradient
     plus, minus = found[n : n + 2 * bent].chunk(2)
-    product = torch.sub(found[n + 2 * bent :], centre).mul_(lengths[bent:] / near)
+    product = torch.sub(found[n + 2 * bent :], centre).div_(near)
     if bent:
-        both = (plus - minus).mul_(lengths[:bent] / (2 * far))
+        both = torch.sub(plus, minus).div_(2 * far)
         product = torch.cat([both, product]) if len(product) else both
-    third = torch.add(plus, minus).sub_(centre, alpha=2).mul_((lengths[:bent] / far).square())
+    third = torch.add(plus, minus).sub_(centre, alpha=2).div_(far * far)
     return losses[:n], found[:n], product, third
 
 
-def _unit(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows of length one and their lengths [b, 1]; a zero row keeps length zero."""
+def _steps(relative: float, w: Tensor, rows: Tensor) -> Tensor:
+    """ε [b, 1] that makes εv as long for each row v; for a row of zeros any."""
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return rows / lengths.clamp_min(torch.finfo(rows.dtype).tiny), lengths
-
-
-def _scale(w: Tensor) -> float:
-    return max(1.0, float(torch.linalg.vector_norm(w)))
+    scale = torch.linalg.vector_norm(w).clamp_min(1.0)
+    return relative * scale / torch.where(lengths > 0, lengths, torch.ones_like(lengths))

@@ -23,7 +23,7 @@ from cflows_core.problems import checks, criteria, differences, kinks
 from cflows_core.problems.checks import EXAMPLES
 from cflows_core.problems.devices import usable
 from cflows_core.problems.kinks import operations
-from cflows_core.problems.memory import saved_bytes_per_example
+from cflows_core.problems.memory import reuse_freed_memory, saved_bytes_per_example
 from cflows_core.problems.modules import Arguments, Inputs, Network, placed
 from cflows_core.problems.replay import Replay
 
@@ -38,6 +38,8 @@ KEPT = {0: 1.0, 1: 2.0, 2: 6.0, 3: 14.0}
 STACKED_BYTES = 4 * 2**20
 # Nodes of a forward pass up to which gradients are recorded (problems/replay.py): an LSTM's 457 take seven seconds, and gain nothing.
 LARGEST_RECORDING = 150
+# Weights from which on fresh memory for their vectors costs time.
+LARGE = 100_000
 # So many points at most in one stacked call.
 LARGEST_STACK = 64
 
@@ -83,6 +85,8 @@ class Objective:
         self._loss, self._data, self._bytes = loss, data, bytes_per_example
         self._budget = max_memory * 2**30
         self._network: Network | None = None
+        if n_params >= LARGE and self.device.type == "cpu":
+            reuse_freed_memory()
         whole = bytes_per_example * self.n_examples
         self._small = whole <= STACKED_BYTES and KEPT[1] * LARGEST_STACK * whole <= self._budget
         self._one, self._many = self._single, self._stacked
@@ -170,6 +174,8 @@ class Objective:
 
     def loss(self, w: Tensor) -> float:
         """L(w)."""
+        if self._small:  # a recorded gradient takes less time than the function itself
+            return float(self._one(w)[0])
         with torch.no_grad():
             return float(sum(share * self._loss(w, *batch) for share, batch in self._chunks(0)))
 
@@ -187,7 +193,7 @@ class Objective:
         """Losses [b] and gradients [b, p] at `points` [b, p], in one stacked call where that is faster."""
         if len(points) == 1:
             loss, gradient = self.loss_and_grad(points[0])
-            return torch.tensor([loss], dtype=self.dtype), gradient[None]
+            return gradient.new_tensor([loss]), gradient[None]
         if not self._together(points):
             losses, gradients = torch.empty(len(points), dtype=self.dtype), torch.empty_like(points)
             for i, point in enumerate(points):
@@ -200,7 +206,7 @@ class Objective:
         return torch.cat([values for values, _ in parts]), torch.cat([gradients for _, gradients in parts])
 
     def _can_stack(self, points: Tensor) -> bool:
-        """Whether the forward pass can be vectorised over weights, tried once: not every operation or `if` can."""
+        """Whether the forward pass can be vectorised over weights, tried once: not every one can."""
         if self._stacks is None:
             try:
                 with warnings.catch_warnings():
@@ -340,7 +346,7 @@ class Objective:
         return self._small and self._can_stack(points if len(points) > 1 else points.repeat(2, 1))
 
     def _parts(self, rows: Tensor) -> tuple[Tensor, ...]:
-        """Rows to take derivatives along at once: all, or one by one, so that no more than one has points and gradients in memory."""
+        """Rows to take derivatives along at once: all, or one by one where memory is what counts."""
         return (rows,) if len(rows) < 2 or self._together(rows) else rows.split(1)
 
     # The network behind the loss
