@@ -28,7 +28,6 @@ from cflows_core.problems.modules import Arguments, Inputs, Network, placed
 from cflows_core.problems.replay import Replay
 
 logger = logging.getLogger("cflows")
-
 # Nominal cost in gradients of one direction (measured on an 853k-parameter MLP: 2.1, 5.6 and 2); `gradients_spent` counts with these.
 COST = {"exact": {2: 2.0, 3: 5.6}, "differences": {2: 2.0, 3: 2.0}}
 # What a derivative of each order holds at its peak, in units of what one forward pass saves for its backward pass (measured on a ViT:
@@ -262,16 +261,15 @@ class Objective:
                 more = self.losses_and_grads(beside)
                 losses, gradients = torch.cat([losses, more[0]]), torch.cat([gradients, more[1]])
             return losses, gradients, product.T, self.third_along(w, V[:, :bent])
-        rows = V.T
+        rows, gradients_at = V.T, self.losses_and_grads
         if self._together(points):
-            losses, gradients, product, third = differences.expansion(self.losses_and_grads, w, points, rows, bent=bent)
+            losses, gradients, product, third = differences.expansion(gradients_at, w, points, rows, bent=bent)
             return losses, gradients, product.T, third
         losses, gradients = self.losses_and_grads(points)
         product, third = torch.empty_like(rows), torch.empty_like(rows[:bent])
         for i, row in enumerate(rows):
-            _, _, product[i], third[i : min(i + 1, bent)] = differences.expansion(
-                self.losses_and_grads, w, None, row[None], bent=int(i < bent), gradient=gradients[0]
-            )
+            one = differences.expansion(gradients_at, w, None, row[None], bent=int(i < bent), gradient=gradients[0])
+            _, _, product[i], third[i : min(i + 1, bent)] = one
         return losses, gradients, product.T, third
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import pytest
 import torch
@@ -42,7 +43,14 @@ def dense_third(loss, w: Tensor) -> Tensor:
     return jacobian.permute(2, 0, 1)
 
 
-@pytest.fixture(params=["exact", "differences"])
+@cache
+def dense() -> tuple[Tensor, Tensor]:
+    """(H, ∇H) of the plain loss at the network's weights."""
+    loss, w = plain_loss(), torch.nn.utils.parameters_to_vector(network().parameters()).detach()
+    return torch.autograd.functional.hessian(loss, w), dense_third(loss, w)
+
+
+@pytest.fixture(params=["exact", "differences"], scope="module")
 def objective(request: pytest.FixtureRequest) -> Objective:
     return Objective.from_module(network(), *data(), derivatives=request.param)
 
@@ -58,16 +66,43 @@ def test_derivatives_against_dense(objective: Objective) -> None:
     assert value == pytest.approx(float(loss(w)), rel=1e-13) == objective.loss(w)
     torch.testing.assert_close(gradient, torch.autograd.functional.jacobian(loss, w), rtol=1e-12, atol=1e-14)
     U = torch.randn(len(w), DIRECTIONS, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    H, T = torch.autograd.functional.hessian(loss, w), dense_third(loss, w)
+    H, T = dense()
     torch.testing.assert_close(objective.hvp(w, U), H @ U, rtol=0, atol=second * float((H @ U).abs().max()))
     rows, columns = triangle(DIRECTIONS)
-    dense = torch.stack([torch.einsum("lij,i,j->l", T, U[:, i], U[:, j]) for i, j in zip(rows, columns, strict=True)])
-    torch.testing.assert_close(objective.third(w, U), dense, rtol=0, atol=third * float(dense.abs().max()))
+    pairs = torch.stack([torch.einsum("lij,i,j->l", T, U[:, i], U[:, j]) for i, j in zip(rows, columns, strict=True)])
+    torch.testing.assert_close(objective.third(w, U), pairs, rtol=0, atol=third * float(pairs.abs().max()))
     x = torch.tensor([0.5, 2.0, -1.0], dtype=torch.float64)
     weighted = torch.einsum("lij,ia,a,ja->l", T, U, x, U)
     for known in (None, gradient):
         ours = objective.curvature_gradient(w, U, x, known)
-        torch.testing.assert_close(ours, weighted, rtol=0, atol=third * float(dense.abs().max()) * 4)
+        torch.testing.assert_close(ours, weighted, rtol=0, atol=third * float(pairs.abs().max()) * 4)
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("bent", [0, 2, 3])
+def test_expansion_gives_all_derivatives_at_once(objective: Objective, together: bool, bent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses, gradients, products and third derivatives along the first columns, of any length, in one call or one by one."""
+    loss, w = plain_loss(), objective.weights
+    monkeypatch.setattr(objective, "_small", together)
+    second, third = TOLERANCE[objective.derivatives]
+    U = 3 * torch.randn(len(w), DIRECTIONS, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    U[:, 1] *= 1e-3
+    beside = torch.stack([1.1 * w, 0.9 * w])
+    spent = objective.gradients_spent
+    losses, gradients, product, along = objective.expand(w, U, beside, bent)
+    if objective.derivatives == "differences":
+        assert objective.gradients_spent - spent == 3 + DIRECTIONS + bent  # a second gradient gives the third derivative
+    H, T = dense()
+    for point, value, gradient in zip((w, *beside), losses, gradients, strict=True):
+        assert float(value) == pytest.approx(float(loss(point)), rel=1e-13)
+        torch.testing.assert_close(gradient, torch.autograd.functional.jacobian(loss, point), rtol=1e-11, atol=1e-14)
+    one_sided = 1e-5 if objective.derivatives == "differences" else second
+    for a, u in enumerate(U.T):
+        torch.testing.assert_close(product[:, a], H @ u, rtol=0, atol=one_sided * float((H @ u).abs().max()))
+    assert along.shape == (bent, len(w))
+    for a in range(bent):
+        true = torch.einsum("lij,i,j->l", T, U[:, a], U[:, a])
+        torch.testing.assert_close(along[a], true, rtol=0, atol=10 * third * float(true.abs().max()))
 
 
 def test_stacked_points_equal_single_ones(objective: Objective) -> None:
