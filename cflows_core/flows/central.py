@@ -275,7 +275,9 @@ class Central(Flow[CentralState]):
 
     def _without_covariance(self, state: CentralState, held: Tensor | None, dt: float) -> CentralState:
         point, none = self._released(state.point, held, dt), state.modes[:, :0]
-        return replace(state, point=point, modes=none, curvatures=none, variances=state.variances[:0], rotation=none[:0], age=0)
+        return replace(
+            state, point=point, modes=none, curvatures=none, variances=none[0], rotation=none[:0], along=Along.none(point.w), age=0
+        )  # fmt: skip
 
     def _unheld(self, status: str, value: float) -> str:
         if status == "unbounded":

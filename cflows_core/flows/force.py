@@ -8,6 +8,7 @@ nearly diagonal, and T_aa hardly changes within a step; where that is not so, th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -43,12 +44,15 @@ def shares(along: Along, P: Tensor, modes: Tensor, variances: Tensor) -> tuple[T
     both = host(torch.cat([scaled.T @ along.directions, scaled.T @ modes], dim=1))  # one transfer
     k, x = len(both), host(variances)
     G, B = both[:, :k], both[:, k:]
-    if not k or not np.isfinite(both).all():
-        return variances[:0], float("inf")
-    C = np.linalg.solve(G, B)
+    try:
+        C = np.linalg.solve(G, B)
+    except np.linalg.LinAlgError:  # a direction of coordinates that nothing moves
+        return variances[:0], math.inf
+    if not k or not np.isfinite(C).all():
+        return variances[:0], math.inf
     y = (C * C) @ x
     missed = x @ x - 2 * y @ ((B * B) @ x) + y @ (G * G) @ y
-    return to_device(y, variances), float(np.sqrt(max(missed, 0.0)) / np.linalg.norm(x))
+    return to_device(y, variances), math.sqrt(max(missed, 0.0)) / float(np.linalg.norm(x))
 
 
 def force(along: Along, P: Tensor, modes: Tensor, variances: Tensor, thirds: Callable[[Tensor], Tensor]) -> tuple[Tensor, Along]:

@@ -67,3 +67,4 @@ def test_shares_of_a_covariance_in_another_basis() -> None:
     assert 0.01 < missed < 0.5
     assert shares(Along(modes, modes.T), P, modes, variances)[1] < 1e-7
     assert shares(Along.none(P), P, modes, variances)[1] == float("inf")
+    assert shares(Along(0 * D, D.T), P, modes, variances)[1] == float("inf")
