@@ -2,7 +2,7 @@
 
     ½∇⟨H, Σ⟩ = ½ Σ_a y_a T_aa    for Σ = D diag(y) Dᵀ,    T_aa = ∇(d_aᵀ H d_a)
 
-T_aa along Σ's former eigenvectors comes with their Hessian products (`Objective.expand`): no gradient is spent on it. In their basis Σ is
+T_aa along Σ's former eigenvectors comes with their Hessian products for one gradient more (`Objective.expand`). In their basis Σ is
 nearly diagonal, and T_aa hardly changes within a step; where that is not so, they are taken anew along Σ's own eigenvectors. Ours.
 """
 
