@@ -8,7 +8,7 @@ make bench            or: python benchmarks/cost.py [small] [large] [modes] [wei
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from timing import (
@@ -22,7 +22,6 @@ from timing import (
     regression,
     row,
     run,
-    top_values,
     trained,
     warm,
 )
@@ -48,7 +47,7 @@ def milliseconds(found: Iterable[Repeat]) -> list[float]:
     return [1e3 * repeat.work for repeat in found]
 
 
-def small(repeats: int) -> list[Row]:
+def small(repeats: int) -> Iterator[Row]:
     """433 weights, at most five eigenvalues: below the edge, and at it (a step size at which it starts above). Milliseconds a step."""
     objective, weights = regression()
 
@@ -56,7 +55,6 @@ def small(repeats: int) -> list[Row]:
         return objective.loss_and_grad(weights)
 
     warm(gradient)
-    rows = []
     for title, lr, advance, public in (("below the edge (η = 0.1)", 0.1, 200, 29.0), ("at the edge (η = 1)", 1.0, 400, 36.0)):
         simulation = Simulation(RunConfig(lr=lr, n_eigs=5, steps=10_000, observe=[]), objective, weights)
         simulation.advance(steps=advance)
@@ -65,82 +63,79 @@ def small(repeats: int) -> list[Row]:
         walk.forget()
         central = beside_gradients(walk, gradient, repeats=repeats, calls=2 * LONGEST_WAIT)
         whole = beside_gradients(lambda simulation=simulation: simulation.advance(steps=1), gradient, repeats=repeats, calls=LONGEST_WAIT)
-        rows.append(row(f"433 weights, {title}: central", "ms", milliseconds(central), public=public, aim=3, note=walk.note))
+        yield row(f"433 weights, {title}: central", "ms", milliseconds(central), public=public, aim=3, note=walk.note)
         name = f"433 weights, {title}: discrete, stable, central and rod"
-        rows.append(row(name, "ms", milliseconds(whole), public=35, aim=7, note="public: without rod"))
-        rows.append(row(f"433 weights, {title}: one gradient", "ms", [1e3 * repeat.gradient for repeat in central]))
-    return rows
+        yield row(name, "ms", milliseconds(whole), public=35, aim=7, note="public: without rod")
+        yield row(f"433 weights, {title}: one gradient", "ms", [1e3 * repeat.gradient for repeat in central])
 
 
-def large(repeats: int) -> list[Row]:
+def large(repeats: int) -> Iterator[Row]:
     """853k weights on a thousand photographs: discrete and central flow below the edge, GE a step."""
     objective, w = photographs()
 
     def gradient() -> object:
         return objective.loss_and_grad(w)
 
-    rows = []
     for name, public, aim in (("discrete", 24.0, 3.0), ("central", 39.0, 4.0)):
         walk = Walk.begin(name, RunConfig(lr=2 / FAR, n_eigs=4), objective, w)
         for _ in range(8):  # until it is known how far the edge is
             walk()
         walk.forget()
         found = beside_gradients(walk, gradient, repeats=repeats, calls=LONGEST_WAIT)
-        if not rows:
-            rows.append(row("853k weights: one gradient", "ms", [1e3 * repeat.gradient for repeat in found]))
-        rows.append(row(f"853k weights, below the edge: {name}", "GE", ratios(found), public=public, aim=aim, note=walk.note))
-    return rows
+        if name == "discrete":
+            yield row("853k weights: one gradient", "ms", [1e3 * repeat.gradient for repeat in found])
+        yield row(f"853k weights, below the edge: {name}", "GE", ratios(found), public=public, aim=aim, note=walk.note)
 
 
-def modes(repeats: int) -> list[Row]:
+def modes(repeats: int) -> Iterator[Row]:
     """The same network held at ever lower edges, with ever more modes at them: GE a step, and its growth with k."""
     objective, w = photographs()
     w = trained(objective, w)
-    values = top_values(objective, w, max(MODES) + 1)
-    rows, held, costs, walk = [], [], [], None
+    held, costs, walk = [], [], None
     for k, (public, aim) in MODES.items():
-        walk = at_edge(RunConfig(), objective, w, values, k, walk)
+        walk = at_edge(RunConfig(), objective, w, k, walk)
         point = walk.state.point.w
         found = edge_repeats(walk, objective, repeats)
-        rows.append(row(f"853k weights, at the edge: central, k = {k}", "GE", ratios(found), public=public, aim=aim, note=walk.note))
+        line = row(f"853k weights, at the edge: central, k = {k}", "GE", ratios(found), public=public, aim=aim, note=walk.note)
         held.append(sum(walk.held) / len(walk.held))
-        costs.append(rows[-1].measured)
+        costs.append(line.measured)
+        yield line
         if k == 2:
             discrete = Walk.begin("discrete", RunConfig(lr=walk.flow.optimizer.lr, n_eigs=k + 2), objective, point)
             discrete()
             discrete.forget()
             found = edge_repeats(discrete, objective, repeats)
-            rows.append(row(f"853k weights, at the edge: discrete, k = {k}", "GE", ratios(found), aim=3, note=discrete.note))
-    return rows + growth("853k weights, at the edge: central, GE against k", held, costs, public=2, aim=1)
+            yield row(f"853k weights, at the edge: discrete, k = {k}", "GE", ratios(found), aim=3, note=discrete.note)
+    yield from growth("853k weights, at the edge: central, GE against k", held, costs, public=2, aim=1)
 
 
-def weights(repeats: int) -> list[Row]:
+def weights(repeats: int) -> Iterator[Row]:
     """Networks of growing width with one mode at the edge: GE a step, which should not grow, and seconds."""
     sizes = [(f"width {width}", {**PHOTOGRAPHS, "width": width}) for width in WIDTHS]
     return grown("p", sizes, repeats, lambda objective: objective.n_params)
 
 
-def examples(repeats: int) -> list[Row]:
+def examples(repeats: int) -> Iterator[Row]:
     """A growing number of examples, one mode at the edge."""
     sizes = [(f"n = {n}", {**PHOTOGRAPHS, "width": 64, "n_train": n}) for n in EXAMPLES]
     return grown("n", sizes, repeats, lambda objective: objective.n_examples)
 
 
-def grown(symbol: str, cases: Sequence[tuple[str, dict[str, Any]]], repeats: int, size_of: Any) -> list[Row]:
+def grown(symbol: str, cases: Sequence[tuple[str, dict[str, Any]]], repeats: int, size_of: Any) -> Iterator[Row]:
     """Rows of the central flow with k = 1 for each case, and the exponents of GE and of seconds in their size."""
-    rows, sizes, ratio, seconds = [], [], [], []
+    sizes, ratio, seconds = [], [], []
     for title, fields in cases:
         objective, w = photographs(fields)
-        w = trained(objective, w)
-        walk = at_edge(RunConfig(), objective, w, top_values(objective, w, 2), 1)
+        walk = at_edge(RunConfig(), objective, trained(objective, w), 1)
         found = edge_repeats(walk, objective, repeats)
         note = f"p = {objective.n_params:,}, n = {objective.n_examples:,}, {walk.note}"
-        rows.append(row(f"growth in {symbol}, {title}: central, k = 1", "GE", ratios(found), note=note))
+        line = row(f"growth in {symbol}, {title}: central, k = 1", "GE", ratios(found), note=note)
         sizes.append(size_of(objective))
-        ratio.append(rows[-1].measured)
+        ratio.append(line.measured)
         seconds.append(row("", "s", [repeat.work for repeat in found]).measured)
-    rows += growth(f"growth in {symbol}: GE", sizes, ratio, aim=0)
-    return rows + growth(f"growth in {symbol}: seconds", sizes, seconds, aim=1)
+        yield line
+    yield from growth(f"growth in {symbol}: GE", sizes, ratio, aim=0)
+    yield from growth(f"growth in {symbol}: seconds", sizes, seconds, aim=1)
 
 
 def growth(name: str, sizes: Sequence[float], costs: Sequence[float], **figures: Any) -> list[Row]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from timing import Row, Walk, at_edge, beside_gradients, exponent, keep, row, seconds_of, show, top_values, trained
+from timing import Row, Walk, at_edge, beside_gradients, exponent, keep, row, seconds_of, show, top_value, trained
 from torch.profiler import ProfilerActivity, profile
 
 from cflows_core.cli.tables import console
@@ -75,16 +75,16 @@ def measured(name: str, config: RunConfig, device: torch.device, modes: Sequence
     launches, seconds = kernels(gradient, device, calls)
     rows = [row(f"{name}: one gradient", "ms", [1e3 * time for time in times], note=size)]
     rows += [row(f"{name}: one gradient: launches", "a call", [launches]), row(f"{name}: one gradient: kernels", "ms", [1e3 * seconds])]
-    values = top_values(objective, w, max(modes) + 1)
+    sharpness = top_value(objective, w)
     for flow in ("discrete", "central"):
-        walk = Walk.begin(flow, RunConfig(lr=0.1 / values[0], n_eigs=4), objective, w)
+        walk = Walk.begin(flow, RunConfig(lr=0.1 / sharpness, n_eigs=4), objective, w)
         for _ in range(4):
             walk()
         walk.forget()
         rows += rows_of(f"{flow} below the edge", walk)[0]
     held, costs, walk = [], [], None
     for k in modes:
-        walk = at_edge(RunConfig(), objective, w, values, k, walk)
+        walk = at_edge(RunConfig(), objective, w, k, walk)
         more, cost = rows_of(f"central at the edge, k = {k}", walk)
         rows += more
         held.append(sum(walk.held) / len(walk.held))

@@ -18,7 +18,7 @@ from functools import wraps
 from typing import Any
 
 from cost import photographs
-from timing import CYCLE, Row, Walk, at_edge, regression, row, run, top_values, trained, warm
+from timing import CYCLE, Row, Walk, at_edge, regression, row, run, trained, warm
 from torch import Tensor
 
 from cflows_core.config import RunConfig
@@ -165,7 +165,7 @@ def large(repeats: int) -> list[Row]:
     """The central flow of the 853k-weight network with two modes at the edge."""
     objective, w = photographs()
     w = trained(objective, w)
-    walk = at_edge(RunConfig(), objective, w, top_values(objective, w, 3), 2)
+    walk = at_edge(RunConfig(), objective, w, 2)
     return shares("853k weights, central at the edge", objective, walk, max(2, repeats - 1))
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ CPU = torch.device("cpu")
 PHOTOGRAPHS: dict[str, Any] = {"dataset": "cifar10", "classes": 4, "n_train": 1000, "width": 256, "activation": "gelu"}
 CYCLE = 10  # steps of a repeat: what a flow does only now and then (β anew, a wide eigensolve) is in each in the same share
 PATIENCE, AFTERWARDS = 60, 4  # steps that a flow has to come down to the edge, and that it stays there before anything is measured
-ATTEMPTS = 8  # edges that are tried until as many modes as wanted are held
+LOWER, STAGES = 7 / 8, 40  # by what the edge comes down until as many modes as wanted are held, and how often at most
 
 
 # Rows
@@ -107,8 +107,11 @@ def keep(name: str, rows: Iterable[Row]) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def run(name: str, parts: dict[str, Callable[[int], list[Row]]], doc: str | None) -> None:
-    """The command line of a benchmark in parts, each a function from a number of repeats to its rows: on one thread."""
+def run(name: str, parts: Mapping[str, Callable[[int], Iterable[Row]]], doc: str | None) -> None:
+    """The command line of a benchmark in parts, each a function from a number of repeats to its rows: on one thread.
+
+    Each row is printed and kept as soon as it is measured.
+    """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(parts)}; all without one")
     parser.add_argument("--repeats", type=int, default=3, help="repeats of each measurement (3)")
@@ -116,16 +119,18 @@ def run(name: str, parts: dict[str, Callable[[int], list[Row]]], doc: str | None
     if unknown := set(arguments.parts) - set(parts):
         parser.error(f"there is no part {', '.join(sorted(unknown))}: take {', '.join(parts)}")
     torch.set_num_threads(1)
-    rows = []
+    rows: list[Row] = []
     for part in arguments.parts or parts:
+        before = len(rows)
         try:
-            found = parts[part](arguments.repeats)
+            for line in parts[part](arguments.repeats):
+                console().print(f"{line.name}: {shown(line.measured)} {line.unit}", style="dim")
+                rows.append(line)
+                keep(name, rows)
         except DataError as error:
             console().print(f"{part}: {error}")
             continue
-        show(found, part)
-        rows += found
-        keep(name, rows)
+        show(rows[before:], part)
 
 
 def circumstances() -> dict[str, Any]:
@@ -257,30 +262,27 @@ def make_flow(name: str, config: RunConfig, objective: Objective) -> Any:
     return FLOWS[name](objective, Optimizer.of(config), Options(substeps=config.substeps, n_eigs=config.n_eigs))
 
 
-def top_values(objective: Objective, w: Tensor, k: int) -> list[float]:
-    """The k largest eigenvalues at the weights."""
-    return top_eigenpairs(objective, w, k, tol=1e-2).values.tolist()
+def top_value(objective: Objective, w: Tensor) -> float:
+    """The largest eigenvalue at the weights."""
+    return float(top_eigenpairs(objective, w, 1, tol=1e-2).values[0])
 
 
-def between(values: Sequence[float], k: int, share: float = 0.5) -> float:
-    """An edge between the k-th of the descending eigenvalues (share 0) and the next (share 1), but not far below the k-th."""
-    return values[k - 1] ** (1 - share) * max(values[k], 0.5 * values[k - 1]) ** share
+def at_edge(config: RunConfig, objective: Objective, w: Tensor, k: int, walk: Walk | None = None) -> Walk:
+    """The central flow of gradient descent with k modes at its edge; from a walk at a higher edge, or from the weights w.
 
-
-def at_edge(config: RunConfig, objective: Objective, w: Tensor, values: Sequence[float], k: int, walk: Walk | None = None) -> Walk:
-    """The central flow of gradient descent that has k modes at its edge; from a walk at a higher edge, or from the weights w.
-
-    values: the eigenvalues at w, more than k of them. The edge is put between the k-th and the next; while the flow comes down to it the
-    k-th may fall below, and the edge is put lower then. As many modes as it holds after some attempts (`Walk.held` tells), if not k.
+    The edge comes down by an eighth at a time, and the flow follows, until it holds as many modes; where several come to it at once they
+    may be more (`Walk.held` tells).
     """
-    for attempt in range(ATTEMPTS):
-        edge = between(values, k, share=0.5 if attempt == 0 else 1.0)
-        config = config.replace(optimizer="gd", lr=2 / edge, n_eigs=k + 2)
-        if walk is None:
-            walk = Walk.begin("central", config, objective, w)
-        else:
-            flow = make_flow("central", config, objective)
-            walk = Walk(flow, flow.changed(walk.state))
+    edge = top_value(objective, w) if walk is None else walk.flow.optimizer.threshold / walk.flow.optimizer.lr
+    for _ in range(STAGES):
+        if walk is None or len(walk.state.variances) < k:
+            edge *= LOWER
+            config = config.replace(optimizer="gd", lr=2 / edge, n_eigs=k + 2)
+            if walk is None:
+                walk = Walk.begin("central", config, objective, w)
+            else:
+                flow = make_flow("central", config, objective)
+                walk = Walk(flow, flow.changed(walk.state))
         for _ in range(PATIENCE):
             walk()
             if not walk.state.settling:
@@ -289,9 +291,6 @@ def at_edge(config: RunConfig, objective: Objective, w: Tensor, values: Sequence
             walk()
         if len(walk.state.variances) >= k:
             break
-        values = (walk.state.values * (edge / walk.flow.optimizer.threshold)).tolist()
-        if len(values) <= k:
-            values = top_values(objective, walk.state.point.w, k + 1)
     assert walk is not None
     walk.forget()
     return walk
@@ -299,7 +298,7 @@ def at_edge(config: RunConfig, objective: Objective, w: Tensor, values: Sequence
 
 def trained(objective: Objective, w: Tensor, steps: int = 300) -> Tensor:
     """The weights after gradient descent below its edge: past the first steps, in which the largest eigenvalues fall; later they press."""
-    lr = 1 / top_values(objective, w, 1)[0]
+    lr = 1 / top_value(objective, w)
     for _ in range(steps):
         w = w - lr * objective.grad(w)
     return w

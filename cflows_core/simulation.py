@@ -29,7 +29,7 @@ from cflows_core.problems.build import Problem, build_problem
 from cflows_core.problems.objective import Objective
 from cflows_core.schedules import Schedule
 
-CHECKPOINT_VERSION = 5
+CHECKPOINT_VERSION = 6
 LOOSE = 5e-3  # a residual of the complementarity problem that a reader should know of
 
 

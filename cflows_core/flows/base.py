@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cflows_core.flows.force import Along
 from cflows_core.frames import Value
-from cflows_core.linalg.eigen import EigenState, track
+from cflows_core.linalg.eigen import NEAR, EigenState, track
 from cflows_core.linalg.lowrank import LowRank
 from cflows_core.linalg.operator import preconditioned_hessian
 from cflows_core.optimizers import Optimizer, State
@@ -123,7 +123,8 @@ class Flow(ABC, Generic[S]):
     ) -> Measured:
         """Loss, gradient and tracked eigenpairs of P̃⁻¹H at a point, and losses and gradients at the weights `beside` [b, p].
 
-        Far below the edge the eigenpairs are not solved for at every step: values are then those expected, vectors the last.
+        Far below the edge the eigenpairs are not solved for at every step: values are then those expected, vectors the last. At most n_max
+        modes, by default `n_eigs`; where a crowd may come to the edge at once, more than that, all are solved for every time.
 
         The gradient and H are those at the optimizer's gradient point, the loss is that of the iterate. rotation [j, j], bent: third
         derivatives along the first `bent` of the j first tracked eigenvectors, rotated, come with their products. tol: of the
@@ -134,25 +135,26 @@ class Flow(ABC, Generic[S]):
         apart = x is not point.w
         points = [point.w[None]] if apart else []
         points += [] if beside is None else [beside]
-        near = _Expansion(self.objective, x, torch.cat(points) if points else None, rotation, bent, known)
+        around = _Expansion(self.objective, x, torch.cat(points) if points else None, bent, known)
         P = self.optimizer.preconditioner(point)
         if point.nu is not None and point.nu.ndim:  # coordinates that never had a gradient leave the eigenproblem (math.md 4)
             P = torch.where(point.nu > 0, P, math.inf)
-        operator = preconditioned_hessian(self.objective, x, P, near.product)
+        operator = preconditioned_hessian(self.objective, x, P, around.product)
         if eigen.wait > 0:  # too far below the edge to reach it before the next solve
-            near.alone(gradient)
+            around.alone(gradient)
             eigen = eigen.waited()
             values = eigen.expected()
-            vectors = operator.to_weights(eigen.vectors[: len(values)].T)
+            vectors = operator.to_weights(eigen.vectors.T)
         else:
-            n_max = n_max or self.options.n_eigs
-            pairs, eigen = track(operator, eigen, threshold=self.optimizer.threshold, n_max=n_max, tol=tol or EIGEN_TOLERANCE)
+            threshold, n_max = self.optimizer.threshold, n_max or self.options.n_eigs
+            near = NEAR if n_max <= self.options.n_eigs else 0.0
+            tol = tol or EIGEN_TOLERANCE
+            pairs, eigen = track(operator, eigen, threshold=threshold, n_max=n_max, tol=tol, near=near, rotation=rotation)
             values, vectors = pairs.values, pairs.vectors
-        loss = float(near.losses[1 if apart else 0])
+        loss = float(around.losses[1 if apart else 0])
         others = slice(2 if apart else 1, None)
-        return Measured(
-            loss, near.gradients[0], near.losses[others], near.gradients[others], values, vectors, eigen, near.directions, near.thirds
-        )
+        losses, gradients = around.losses[others], around.gradients[others]
+        return Measured(loss, around.gradients[0], losses, gradients, values, vectors, eigen, around.directions, around.thirds)
 
     def adaptive_series(self, point: State) -> dict[str, Value]:
         """Series of adaptive optimizers at a point with ν as P̃ takes it; none of the others."""
@@ -199,11 +201,10 @@ class _Expansion:
         objective: Objective,
         w: Tensor,
         beside: Tensor | None,
-        rotation: Tensor | None,
         bent: int,
         known: tuple[float, Tensor] | None = None,
     ):
-        self._objective, self._w, self._beside, self._rotation, self._bent = objective, w, beside, rotation, bent
+        self._objective, self._w, self._beside, self._bent = objective, w, beside, bent
         self.losses = self.gradients = w.new_zeros(0)
         if known is not None:
             self.losses, self.gradients = w.new_tensor([known[0]]), known[1][None]
@@ -212,14 +213,10 @@ class _Expansion:
     def product(self, V: Tensor) -> Tensor:
         if len(self.losses):
             return self._objective.hvp(self._w, V, self.gradients[0])
-        if not self._bent or self._rotation is None or len(self._rotation) > V.shape[1]:
-            self.losses, self.gradients, product, _ = self._objective.expand(self._w, V, self._beside)
-            return product
-        R, j = self._rotation, len(self._rotation)
-        D = torch.cat([R.T @ V.T[:j], V.T[j:]]).T
-        self.losses, self.gradients, product, self.thirds = self._objective.expand(self._w, D, self._beside, self._bent)
-        self.directions = D[:, : self._bent]
-        return torch.cat([R @ product.T[:j], product.T[j:]]).T
+        bent = min(self._bent, V.shape[1])
+        self.losses, self.gradients, product, self.thirds = self._objective.expand(self._w, V, self._beside, bent)
+        self.directions = V[:, :bent]
+        return product
 
     def alone(self, gradient: bool) -> None:
         """Losses without a product, and gradients [n, p] unless they are not wanted: then [n, 0]."""

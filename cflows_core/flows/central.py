@@ -28,6 +28,7 @@ from cflows_core.flows.force import Along, force
 from cflows_core.flows.sensitivity import by_preconditioner, by_weights
 from cflows_core.frames import Value
 from cflows_core.linalg.eigen import EigenState
+from cflows_core.linalg.operator import overlap
 from cflows_core.linalg.sdcp import solve_sdcp
 from cflows_core.linalg.svec import congruence, smat, svec
 from cflows_core.optimizers import State
@@ -212,8 +213,7 @@ class Central(Flow[CentralState]):
         n = int((variances > NEGLIGIBLE * variances[0].clamp_min(torch.finfo(variances.dtype).tiny)).sum())
         variances = variances[:n]
         modes = (rotation.T[:n] @ U.T).T
-        P = optimizer.preconditioner(predicted)
-        curvatures = (P * ((rotation.T[:n] * values[:k]) @ U.T)).T  # H U = P̃ U diag(λ)
+        curvatures = self._curvatures(predicted, U, values[:k, None] * rotation[:, :n])
         point, along = self._pushed(state, modes, variances, curvatures, held, dt)
         # To first order in the correction, without another solve: H(w) = H(w*) − β[X] on the critical space.
         projected = torch.linalg.eigvalsh(torch.diag(values[:k]) + release - lift).flip(0)
@@ -241,6 +241,11 @@ class Central(Flow[CentralState]):
             nu = nu + optimizer.relaxation(dt) * (square if nu.ndim else square.sum())
         return self._released(State(w, point.tau, m, nu), held, dt), along
 
+    def _curvatures(self, point: State, U: Tensor, C: Tensor) -> Tensor:
+        """H U Λ⁻¹ C = P̃ U C [p, n], for eigenvectors U and C [k, n] with the eigenvalues in it."""
+        P = self.optimizer.preconditioner(point)
+        return (P * (C.T @ U.T)).T if P.ndim else ((P * C.T) @ U.T).T
+
     def bent(self, state: CentralState) -> int:
         """How many third derivatives along Σ's modes are to come with their Hessian products."""
         return len(state.variances)
@@ -265,7 +270,7 @@ class Central(Flow[CentralState]):
         """The state with its sensitivity in the basis U: rotated while it is young, computed anew otherwise."""
         P = self.optimizer.preconditioner(state.point)
         if state.frame.shape == U.shape and 0 < state.age < REFRESH:
-            R = U.T @ (P * state.frame.T).T
+            R = overlap(U, P, state.frame)
             # A rotation only while the space is nearly the same; a swapped mode needs its own third derivatives.
             if float((R @ R.T - torch.eye(len(R), dtype=R.dtype, device=R.device)).abs().max()) < 0.05:
                 K = congruence(R)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cflows_core.linalg.operator import overlap
 from cflows_core.linalg.transfer import host, to_device
 
 # What D diag(y) Dᵀ may miss of Σ, in the Frobenius norm of P̃-orthonormal coordinates, as a share of Σ's.
@@ -40,8 +41,8 @@ def shares(along: Along, P: Tensor, modes: Tensor, variances: Tensor) -> tuple[T
 
     P: P̃ [] or [p]; modes, variances: Σ's P̃-orthonormal eigenvectors [p, m] and its eigenvalues [m].
     """
-    scaled = (P * along.directions.T).T
-    both = host(torch.cat([scaled.T @ along.directions, scaled.T @ modes], dim=1))  # one transfer
+    D = along.directions
+    both = host(torch.cat([overlap(D, P, D), overlap(D, P, modes)], dim=1))  # one transfer
     k, x = len(both), host(variances)
     G, B = both[:, :k], both[:, k:]
     try:

@@ -12,10 +12,10 @@ from torch import Tensor
 from cflows_core.errors import CflowsError
 from cflows_core.linalg.operator import HasHvp, Preconditioner, SymmetricOperator, preconditioned_hessian
 from cflows_core.linalg.ritz import Eigenpairs, random_block, solve
-from cflows_core.linalg.tracking import EigenState, next_solve, track
+from cflows_core.linalg.tracking import NEAR, EigenState, next_solve, track
 from cflows_core.linalg.transfer import to_device
 
-__all__ = ["EigenState", "Eigenpairs", "next_solve", "top_eigenpairs", "top_eigenpairs_of", "track"]
+__all__ = ["NEAR", "EigenState", "Eigenpairs", "next_solve", "top_eigenpairs", "top_eigenpairs_of", "track"]
 
 GUARD = 2
 

@@ -110,6 +110,11 @@ def _scale(factor: Tensor | float | None, V: Tensor) -> Tensor:
     return factor * V
 
 
+def overlap(A: Tensor, P: Tensor, B: Tensor) -> Tensor:
+    """AᵀPB [i, j] for A [p, i], B [p, j] and P a number [] or a diagonal [p]."""
+    return A.T @ (P[:, None] * B) if P.ndim else P * (A.T @ B)
+
+
 def preconditioned_hessian(
     objective: HasHvp, w: Tensor, preconditioner: Preconditioner = None, product: Callable[[Tensor], Tensor] | None = None
 ) -> SymmetricOperator:
@@ -134,7 +139,7 @@ def preconditioned_hessian(
         inverse = root * root
 
         def apply(V: Tensor) -> Tensor:
-            return hessian(V) * inverse
+            return hessian(V).mul_(inverse)  # its own tensor: another one of a large network's would cost a fifth of a gradient
 
     else:
         column = root[:, None]

@@ -78,7 +78,7 @@ def solve(
     wanted: int,
     *,
     guard: int,
-    tol: float,
+    tol: float | Callable[[Array], Array],
     cold: bool,
     seed: int,
     max_calls: int,
@@ -88,12 +88,12 @@ def solve(
     """The `wanted` largest eigenpairs, from the span of `block [b, n]` on.
 
     The block's rows may be dependent, zero, and of any length. One product of the whole block, then of the residuals
-    of unconverged pairs and of the first guard until all residuals are within `tol` relative to max|λ| (in float32
-    never below 30 eps). `cold` waits for the first guard as well. `grow(values, wanted)` may raise `wanted` as values
+    of unconverged pairs and of the first guard until all residuals are within `tol` (or `tol(values)`, one for each) relative to max|λ|
+    (in float32 never below 30 eps). `cold` waits for the first guard as well. `grow(values, wanted)` may raise `wanted` as values
     become known. Failure is data: `converged`, `finite`.
     """
     n = operator.n
-    tol = max(tol, 30 * torch.finfo(operator.dtype).eps)
+    least = 30 * torch.finfo(operator.dtype).eps
     if n <= EXACT:
         block = torch.eye(n, dtype=operator.dtype, device=operator.device)
     calls_before = operator.n_calls
@@ -111,8 +111,9 @@ def solve(
         norms = host(torch.linalg.vector_norm(R, dim=1))
         scale = float(np.abs(values).max(initial=0.0))
         errors = norms / scale if scale > 0 else norms
-        unconverged = [i for i in range(min(wanted, q)) if not errors[i] <= tol]
-        guard_open = cold and q > wanted and not errors[wanted] <= max(tol, GUARD_TOL)
+        allowed = np.maximum(tol(values[:q]) if callable(tol) else np.full(q, tol), least)
+        unconverged = [i for i in range(min(wanted, q)) if not errors[i] <= allowed[i]]
+        guard_open = cold and q > wanted and not errors[wanted] <= max(allowed[wanted], GUARD_TOL)
         enough = len(values) >= wanted
         done = enough and not unconverged and not guard_open
         if done or len(values) >= n or operator.n_calls - calls_before >= max_calls:

@@ -59,6 +59,21 @@ def expansion(
     return losses[:n], found[:n], product, third
 
 
+def row_by_row(gradient_at: Callable[[Tensor], Tensor], w: Tensor, rows: Tensor, gradient: Tensor, bent: int = 0) -> tuple[Tensor, Tensor]:
+    """H v for each row and ∇(vᵀHv) for the first `bent`, as `expansion`, with one gradient in memory at a time; gradient: ∇L(w)."""
+    steps = torch.cat([_steps(THIRD, w, rows[:bent]), _steps(ONE_SIDED, w, rows[bent:])])[:, 0].tolist()
+    product, third = torch.empty_like(rows), torch.empty_like(rows[:bent])
+    for i, (row, step) in enumerate(zip(rows, steps, strict=True)):
+        plus = gradient_at(torch.add(w, row, alpha=step))
+        if i < bent:
+            minus = gradient_at(torch.add(w, row, alpha=-step))
+            torch.sub(plus, minus, out=product[i]).div_(2 * step)
+            torch.add(plus, minus, out=third[i]).sub_(gradient, alpha=2).div_(step * step)
+        else:
+            torch.sub(plus, gradient, out=product[i]).div_(step)
+    return product, third
+
+
 def _steps(relative: float, w: Tensor, rows: Tensor) -> Tensor:
     """ε [b, 1] that makes εv as long for each row v; for a row of zeros any."""
     lengths = torch.linalg.vector_norm(rows, dim=1, keepdim=True)

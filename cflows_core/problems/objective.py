@@ -245,6 +245,8 @@ class Objective:
         """
         if self.derivatives == "exact":
             return self._exact_hvp(w, V.T)[2].T
+        if gradient is not None and not self._together(V.T):
+            return differences.row_by_row(self.grad, w, V.T, gradient)[0].T
         return torch.cat([differences.products(self.losses_and_grads, w, rows, gradient) for rows in self._parts(V.T)]).T
 
     def expand(self, w: Tensor, V: Tensor, beside: Tensor | None = None, bent: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -266,10 +268,7 @@ class Objective:
             losses, gradients, product, third = differences.expansion(gradients_at, w, points, rows, bent=bent)
             return losses, gradients, product.T, third
         losses, gradients = self.losses_and_grads(points)
-        product, third = torch.empty_like(rows), torch.empty_like(rows[:bent])
-        for i, row in enumerate(rows):
-            one = differences.expansion(gradients_at, w, None, row[None], bent=int(i < bent), gradient=gradients[0])
-            _, _, product[i], third[i : min(i + 1, bent)] = one
+        product, third = differences.row_by_row(self.grad, w, rows, gradients[0], bent)
         return losses, gradients, product.T, third
 
     def third(self, w: Tensor, U: Tensor) -> Tensor:
@@ -279,14 +278,12 @@ class Objective:
         if self.derivatives == "exact":
             self.gradients_spent += COST["exact"][3] * len(rows)
             return torch.stack([self._exact_third(w, a[None], b[None]) for a, b in zip(first, second, strict=True)])
-        # Polarisation: u_iᵀHu_j = ¼((u_i+u_j)ᵀH(u_i+u_j) − (u_i−u_j)ᵀH(u_i−u_j)); on the diagonal the second term is absent.
-        diagonal = torch.as_tensor([int(i) == int(j) for i, j in zip(rows, columns, strict=True)], device=U.device)
-        off = ~diagonal
-        quadratic = self._thirds(w, torch.cat([first[diagonal], (first + second)[off], (first - second)[off]]))
-        k, m = int(diagonal.sum()), int(off.sum())
-        result = torch.empty_like(first)
-        result[diagonal] = quadratic[:k]
-        result[off] = (quadratic[k : k + m] - quadratic[k + m :]) / 4
+        # Polarisation: 2 u_iᵀHu_j = (u_i+u_j)ᵀH(u_i+u_j) − u_iᵀHu_i − u_jᵀHu_j.
+        off = rows != columns
+        quadratic = self._thirds(w, torch.cat([U.T, (first + second)[off]]))
+        own, mixed = quadratic[: U.shape[1]], quadratic[U.shape[1] :]
+        result = own[rows]
+        result[off] = 0.5 * (mixed - own[rows[off]] - own[columns[off]])
         return result
 
     def third_along(self, w: Tensor, V: Tensor, gradient: Tensor | None = None) -> Tensor:

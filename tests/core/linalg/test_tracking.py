@@ -14,7 +14,7 @@ from torch import Tensor
 from cflows_core.errors import CflowsError
 from cflows_core.linalg.eigen import Eigenpairs, EigenState, track
 from cflows_core.linalg.operator import SymmetricOperator, preconditioned_hessian
-from cflows_core.linalg.tracking import LOOK
+from cflows_core.linalg.tracking import LOOK, LOOSE, NEAR
 
 C = 2.0  # the threshold
 
@@ -45,7 +45,7 @@ def follow(
     for t, A in enumerate(matrices):
         pairs, state = track(operator(A), state, threshold=C, n_max=n_max, tol=tol)
         if t < blind:
-            for known in (state.vectors, state.directions, state.motion):
+            for known in (state.vectors, state.guards, state.residuals, state.search, state.motion):
                 known[:, -1] = 0.0
         answers.append((pairs, state))
     return answers
@@ -74,21 +74,23 @@ def rising(
 def test_a_decoupled_mode_that_rises_from_the_depth_is_never_lost(bulk: tuple[float, float], seed: int) -> None:
     """From −0.5 through the bulk to 2.5, 0.01 a step, compared with the dense spectrum at every step.
 
-    Every eigenvalue above 0.8 c (0.75 c plus the few steps that it may take to be found) is there and right, so the
-    mode is known 40 steps before it reaches the threshold. Tolerance: residual²/gap = (2e-3)²/0.01.
+    Every eigenvalue above 0.8 c (0.75 c plus the few steps that it may take to be found) is there, so the mode is known 40 steps before
+    it reaches the threshold. Near the threshold to residual²/gap = (2e-3)²/0.01, below as well as it can change between two looks.
     """
     matrices = rising(lambda x: -0.5 + 3 * x, bulk=bulk, seed=seed)
     for A, (pairs, _) in zip(matrices, follow(matrices, seed=seed, blind=100), strict=True):
         reference = torch.linalg.eigvalsh(A).flip(0)
         above = int((reference > 0.8 * C).sum())
+        near = int((pairs.values > NEAR * C).sum())
         assert len(pairs.values) >= above
-        torch.testing.assert_close(pairs.values[:above], reference[:above], rtol=0, atol=5e-4)
+        torch.testing.assert_close(pairs.values[:near], reference[:near], rtol=0, atol=5e-4)
+        torch.testing.assert_close(pairs.values[:above], reference[:above], rtol=0, atol=0.01 * LOOK)
         assert pairs.converged
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_even_a_jump_is_found_within_a_few_wide_solves(seed: int) -> None:
-    """From −0.5 to 2.5 between two solves, in a decoupled coordinate; one solve in four looks there."""
+    """From −0.5 to 2.5 between two solves, in a decoupled coordinate; one solve in eight looks there."""
     matrices = rising(lambda x: -0.5 if x < 0.5 else 2.5, steps=60, seed=seed)
     answers = follow(matrices, seed=seed, blind=29)
     found = [t for t, (pairs, _) in enumerate(answers) if float(pairs.values[0]) > 2.499]
@@ -108,7 +110,8 @@ def test_no_crossing_is_missed_between_solves(seed: int) -> None:
         if state.wait > 0:
             state = state.waited()
             assert top < 0.95 * C
-            assert float(state.expected()[0]) == pytest.approx(top, abs=0.05 * C) or t < 120  # before the mode is found
+            rise = 0.01 * 20  # of the mode, in the longest wait
+            assert float(state.expected()[0]) == pytest.approx(top, abs=rise) or t < 120  # before the mode is found
             continue
         pairs, state = track(operator(A), state, threshold=C, n_max=3)
         solves += 1
@@ -149,7 +152,7 @@ def test_clustered_modes_turn_into_each_other() -> None:
 
 
 def test_a_solve_costs_as_many_products_as_modes_when_little_changes() -> None:
-    """Five of six solves are one product a mode; the sixth has wanted, guards, residuals and one random."""
+    """Seven of eight solves are one product a mode; the eighth has wanted, guards, the last one's residual and change, one random."""
     stream = rotating(300, [2.1, 2.0, 1.9, 1.3], (-0.5, 1.0), 0.001, 2)
     matrices = [next(stream) for _ in range(60)]
     answers = follow(matrices, n_max=3, tol=1e-2)[2:]
@@ -159,7 +162,24 @@ def test_a_solve_costs_as_many_products_as_modes_when_little_changes() -> None:
     products = sorted(pairs.n_products for pairs, _ in answers)
     narrow = len(products) * (LOOK - 1) // LOOK - 1
     assert products[:narrow] == [3] * narrow
-    assert products[-1] <= 3 + 2 + 4 + 1
+    assert products[-1] <= 3 + 2 + 2 + 1 + 1
+
+
+def test_modes_away_from_the_threshold_wait_for_the_next_look() -> None:
+    """Two of five modes near it: two products in most solves; the others' values on a line, all vectors orthonormal."""
+    stream = rotating(200, [2.1, 2.0, 1.65, 1.55, 1.2], (-0.5, 1.0), 0.002, 3)
+    matrices = [next(stream) for _ in range(60)]
+    for t, A in enumerate(matrices):  # falling slowly
+        A -= 0.001 * t * torch.eye(200, dtype=torch.float64)
+    answers = follow(matrices, n_max=6, tol=1e-2)
+    products = [pairs.n_products for pairs, _ in answers[2:]]
+    assert products.count(2) >= 0.6 * len(products)
+    for A, (pairs, _) in list(zip(matrices, answers, strict=True))[LOOK + 1 :]:
+        k = len(pairs.values)
+        assert k == 5
+        torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(A).flip(0)[:k], rtol=0, atol=2e-3)
+        torch.testing.assert_close(pairs.vectors.T @ pairs.vectors, torch.eye(k).double(), rtol=0, atol=1e-12)
+        assert pairs.residuals[:2].max() < 1e-2
 
 
 def test_columns_keep_their_sign() -> None:
@@ -180,13 +200,14 @@ def test_the_number_tracked_follows_the_spectrum() -> None:
 
     state = EigenState.init(64)
     counts, saturated = [], []
-    for matrix in (A(1, 0.9, 0.8, 0.7), A(1.8, 1.7, 1.6, 0.7), A(1.8, 1.7, 1.6, 1.55), *[A(1, 0.9, 0.8, 0.7)] * 5):
-        pairs, state = track(operator(matrix), state, threshold=C, n_max=4)
+    for matrix in (A(1, 0.9, 0.8, 0.7), A(1.8, 1.7, 1.6, 0.7), A(1.8, 1.7, 1.6, 1.55), A(1.8, 0.9, 0.8, 0.7), A(1, 0.9, 0.8, 0.7)):
+        for _ in range(LOOK):
+            pairs, state = track(operator(matrix), state, threshold=C, n_max=4)
+            assert pairs.converged
         counts.append(len(pairs.values))
         saturated.append(pairs.saturated)
-        assert pairs.converged
-    assert counts == [2, 4, 4, 4, 3, 2, 2, 2]
-    assert saturated == [False, False, True, False, False, False, False, False]
+    assert counts == [2, 4, 4, 2, 2]
+    assert saturated == [False, False, True, False, False]
     assert state.floor == 2
 
 
@@ -207,7 +228,9 @@ def test_few_coordinates(n: int) -> None:
     for A, (pairs, _) in zip(matrices, follow(matrices), strict=True):
         k = len(pairs.values)
         assert k == min(n, 3 if n > 2 else 2)
-        torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(A).flip(0)[:k], rtol=0, atol=2e-5)  # residual²/gap
+        reference = torch.linalg.eigvalsh(A).flip(0)[:k]
+        torch.testing.assert_close(pairs.values[:2], reference[:2], rtol=0, atol=2e-5)  # residual²/gap
+        torch.testing.assert_close(pairs.values, reference, rtol=0, atol=2e-5 * LOOSE**2)
 
 
 def test_float32() -> None:
@@ -235,7 +258,9 @@ def test_vectors_are_generalised_eigenvectors_while_the_preconditioner_drifts() 
         U, k = pairs.vectors, len(pairs.values)
         torch.testing.assert_close(U.T @ (P[:, None] * U), torch.eye(k).double(), rtol=0, atol=1e-12)
         root = P.rsqrt()
-        torch.testing.assert_close(pairs.values, torch.linalg.eigvalsh(root[:, None] * H * root).flip(0)[:k], rtol=0, atol=1e-4)
+        reference, near = torch.linalg.eigvalsh(root[:, None] * H * root).flip(0)[:k], int((pairs.values > NEAR * C).sum())
+        torch.testing.assert_close(pairs.values[:near], reference[:near], rtol=0, atol=1e-4)
+        torch.testing.assert_close(pairs.values, reference, rtol=0, atol=4e-2)  # the others on a line
 
 
 def test_a_stored_state_continues_bit_for_bit() -> None:
