@@ -169,7 +169,7 @@ class Optimizer:
     def displacement(self, m: Tensor | None, gradient: Tensor, P: Tensor) -> tuple[Tensor, Tensor | None]:
         """(w, m) moved by in one unit of time: (−P̃⁻¹(c_m m + c_g g), (1 − β₁)(g − m))."""
         if m is None:
-            return -gradient / P, None
+            return gradient / -P, None
         c_m, c_g = self.mixture
         return -(c_m * m + c_g * gradient) / P, (1 - self.beta1) * (gradient - m)
 
@@ -228,7 +228,7 @@ class Optimizer:
     def _moved(self, state: State, gradient: Tensor, dt: float, updated: State, tau: float) -> State:
         dw, dm = self.displacement(state.m, gradient, self.preconditioner(updated))
         m = None if dm is None or state.m is None else state.m + dt * dm
-        return State(state.w + dt * dw, tau, m, updated.nu)
+        return State(torch.add(state.w, dw, alpha=dt), tau, m, updated.nu)
 
     def _corrections(self, tau: float) -> tuple[float, float]:
         """(ψ₁, ψ₂) at time τ; Dozat's ψ₁ is ours: unbiased on constant gradients (math.md 2)."""
