@@ -71,6 +71,12 @@ class Legend(Component):
     _esm = _script("legend.js")
 
 
+class Scrubber(Component):
+    """The step that the valley shows and the sentence tells of: any of the run, or the newest. Sends {"moment": step or null}."""
+
+    _esm = _script("scrubber.js")
+
+
 class ViewBar(Component):
     """What holds for all panels: smoothing, steps shown, follow. Sends {"smoothing": steps}, {"span": name}, {"follow": true}."""
 

@@ -24,11 +24,21 @@ SETTLING = STATUSES.index("settling")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a column is computed from: the run's history and configuration, and the viewer's `options` ("view.option" -> choice)."""
+    """What a column is computed from: the run's history and configuration, and the viewer's `options` ("view.option" -> choice).
+
+    moment: the step that the visitor looks back at, None for the newest.
+    """
 
     history: History
     config: RunConfig
     options: dict[str, str]
+    moment: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows there were at the moment."""
+        n = len(self.history)
+        return n if self.moment is None else int(np.searchsorted(self.history.steps, self.moment, side="right"))
 
     def series(self, flow: str, name: str, mode: int | None = None) -> np.ndarray:
         """Values [n] of a series, or of one of its modes; NaN where there is none."""

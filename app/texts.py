@@ -24,8 +24,10 @@ STATUSES = {
 }
 
 
-def sentence(session: Session) -> tuple[str, list[str]]:
-    """What to look at now, and what a viewer must know beside it: one sentence each."""
+def sentence(session: Session, moment: int | None = None) -> tuple[str, list[str]]:
+    """What to look at now, or at the step that a visitor looks back at, and what a viewer must know beside it: one sentence each."""
+    if len(session.history) and moment is not None:
+        return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):
         now = phase(session.history, config=session.run_config)
         return now.sentence, [note for status, note in session.notes if status != now.name]

@@ -8,7 +8,7 @@ from typing import Any
 from bokeh.plotting import figure
 
 from cflows_app import texts
-from cflows_app.components import Component, Form, Legend, Status, Transport, ViewBar
+from cflows_app.components import Component, Form, Legend, Scrubber, Status, Transport, ViewBar
 from cflows_app.form import specification
 from cflows_app.session import Session
 from cflows_app.streaming import Reading, Table
@@ -37,6 +37,8 @@ class ExplorePage:
         self.transport = Transport(self._on_transport)
         self.status = Status(self._on_status)
         self.viewbar = ViewBar(self._on_viewbar)
+        self.scrubber = Scrubber(self._on_scrubber)
+        self.moment: int | None = None  # the step that the visitor looks back at
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
@@ -49,7 +51,14 @@ class ExplorePage:
     def components(self) -> dict[str, Component]:
         """Name in the page's template -> the component that stands there."""
         legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
-        return {"form": self.form, "transport": self.transport, "status": self.status, "viewbar": self.viewbar, **legends}
+        return {
+            "form": self.form,
+            "transport": self.transport,
+            "status": self.status,
+            "viewbar": self.viewbar,
+            "scrubber": self.scrubber,
+            **legends,
+        }
 
     @property
     def figures(self) -> dict[str, figure]:
@@ -69,6 +78,7 @@ class ExplorePage:
         if history is not self._drawn:
             if len(history) < len(self._drawn):
                 self.axis.follow()  # another run begins: the steps that the visitor looked at are gone
+                self.moment = None
             self._drawn, self._stale = history, True
         for view in self.views:
             if view.flows != tuple(session.shown):
@@ -83,7 +93,8 @@ class ExplorePage:
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
-        reading = Reading(history, session.run_config, options)
+        reading = Reading(history, session.run_config, options, self.moment)
+        self.canvas.look_back(self.moment)
         self.axis.update(history, session.run_config.warm_start)
         if self.canvas.table.update(reading, self.axis.window) or self._stale:
             for view in self.views:
@@ -102,9 +113,9 @@ class ExplorePage:
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
-        subject = (status, len(history), history, tuple(session.shown))
+        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown))
         if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
-            self._said, self._said_at, self._said_of = texts.sentence(session), now, subject
+            self._said, self._said_at, self._said_of = texts.sentence(session, self.moment), now, subject
         sentence, notes = self._said
         step = int(history.steps[-1]) if len(history) else None
         if status != self._told_of or now - self._told_at > SAY_SECONDS:
@@ -121,6 +132,8 @@ class ExplorePage:
         )
         self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         self.viewbar.show(smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following)
+        first = int(history.steps[0]) if len(history) else 0
+        self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         self.form.show(
             values=texts.values_shown(session),
             errors=session.errors,
@@ -163,6 +176,11 @@ class ExplorePage:
         elif "follow" in message:
             self.axis.follow()
         self._stale = True
+
+    def _on_scrubber(self, message: dict[str, Any]) -> None:
+        if "moment" in message and isinstance(message["moment"], (int, float, type(None))):
+            self.moment = None if message["moment"] is None else int(message["moment"])
+            self._stale = True
 
     def _on_legend(self, view: View, message: dict[str, Any]) -> None:
         if "toggle" in message:

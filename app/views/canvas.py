@@ -39,6 +39,8 @@ class Canvas:
         self.marks = ColumnDataSource({"step": [], "label": [], "align": [], "offset": []}, name="marks")
         self.pointer = Span(dimension="height", line_dash="dotted", line_width=1, line_color=palette["faint"])
         self.pointer.tags = ["color:faint"]
+        self.moment = Span(dimension="height", line_width=1.5, line_color=palette["accent"], visible=False, location=0)
+        self.moment.tags = ["color:accent"]
 
     def inside(self) -> np.ndarray:
         """Which points of the table lie within the step axis, bool [points]."""
@@ -60,8 +62,16 @@ class Canvas:
             ],
             **_FIGURE,
         )
+        plot.add_layout(self.moment)
         _style(plot, "step", y_label, self.palette)
         return plot
+
+    def look_back(self, step: int | None) -> None:
+        """Mark the step that the visitor looks back at on all plots over the steps; None: there is none."""
+        if step is None:
+            self.moment.visible = False
+        else:
+            self.moment.update(location=step, visible=True)
 
     def plane(self, name: str, x_label: str, y_label: str) -> figure:
         """An empty plot of two directions."""
@@ -99,7 +109,7 @@ class Canvas:
     def paint(self, palette: dict[str, str], plots: Sequence[figure]) -> None:
         """Give all that carries a colour's name in its tags that colour of the palette."""
         self.palette = palette
-        self.pointer.line_color = palette["faint"]
+        self.pointer.line_color, self.moment.line_color = palette["faint"], palette["accent"]
         for plot in plots:
             for renderer in plot.renderers:
                 color = palette[renderer.tags[0].removeprefix("color:")]

@@ -100,22 +100,22 @@ class ValleyView(View):
     def note(self, reading: Reading) -> str:
         if "valley" not in reading.config.observe:
             return "This run does not observe the valley."
-        if len(reading.history) and self._rows(reading).start == len(reading.history):
+        if reading.rows and self._rows(reading).start == reading.rows:
             return "The plane is fixed when the flows start."
         return ""
 
     def fact(self, reading: Reading) -> str:
         """The measured period of what the rod stands for (math.md 7)."""
-        periods = reading.history.series("discrete", "period")
+        periods = reading.history.series("discrete", "period")[: reading.rows]
         if not len(periods) or not np.isfinite(periods[-1]):
             return ""
         return PERIODS.get(int(periods[-1]), "")
 
     def _rows(self, reading: Reading) -> slice:
         """The newest rows, as many as the trail is long, that share the newest basis."""
-        n = len(reading.history)
+        n = reading.rows
         first = max(0, n - TRAILS[self.choices["trail"]])
-        basis = reading.history.series("discrete", "valley_basis")[first:]
+        basis = reading.history.series("discrete", "valley_basis")[first:n]
         other = np.flatnonzero(basis != basis[-1]) if len(basis) else np.empty(0)  # NaN differs from itself: no basis yet
         return slice(first + int(other[-1]) + 1 if len(other) else first, n)
 

@@ -168,6 +168,37 @@ def test_view_controls(fake_engine):
     play(fake_engine, scene)
 
 
+def test_a_visitor_looks_back(fake_engine):
+    """The valley, the sentence and a line on the plots are those of the step; news does not end it, another run does."""
+
+    async def scene(page: ExplorePage):
+        valley = next(view for view in page.views if view.key == "valley")
+        newest = np.array(valley.points["central"].data["y"])
+        page._on_scrubber({"moment": 250})
+        page.tick()
+        expected = page.session.history.series("central", "valley")[250][0]
+        assert valley.points["central"].data["y"][0] == pytest.approx(expected, rel=1e-6)
+        assert not np.allclose(newest, valley.points["central"].data["y"])
+        assert page.canvas.moment.visible
+        assert page.canvas.moment.location == 250
+        assert page.status.state["sentence"].startswith("Step 250: ")
+        page._on_transport({"action": "run"})
+        await done(page)
+        page.session.runner.play(5)
+        page.tick()
+        assert valley.points["central"].data["y"][0] == pytest.approx(expected, rel=1e-6)
+        assert page.scrubber.state == {"first": 0, "last": 304, "moment": 250}
+        page._on_scrubber({"moment": None})
+        page.tick()
+        assert not page.canvas.moment.visible
+        page._on_scrubber({"moment": 20})
+        page._on_transport({"action": "reset"})
+        await done(page)
+        assert page.scrubber.state["moment"] is None
+
+    play(fake_engine, scene)
+
+
 def test_a_message_that_means_nothing_does_nothing(fake_engine):
     async def scene(page: ExplorePage):
         page._on_transport({"action": "launch"})

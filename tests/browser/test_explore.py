@@ -148,6 +148,22 @@ def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.page.wait_for_function(f"Bokeh.documents[0].get_model_by_name('steps').end > {last}", timeout=60_000)
 
 
+def test_looking_back_by_keyboard(visit):
+    visit.open()
+    slider = visit.page.locator("#moment")
+    newest = int(slider.input_value())
+    slider.focus()
+    for _ in range(3):
+        visit.page.keyboard.press("ArrowLeft")
+    visit.page.get_by_text(f"Step {newest - 3}:").wait_for()
+    visit.page.get_by_role("button", name="Play through the run's steps").click()
+    visit.page.get_by_role("button", name="Stop").wait_for()
+    visit.page.wait_for_timeout(500)
+    visit.page.get_by_role("button", name="Newest").click()
+    visit.page.get_by_text(f"Step {newest}:").wait_for(state="detached")
+    assert slider.input_value() == str(newest)
+
+
 def test_legends_hide_curves_and_choices_change_units(visit):
     visit.open()
     entry = visit.page.locator("#eigenvalues").get_by_role("button", name="stable", exact=True)
