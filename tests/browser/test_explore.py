@@ -155,12 +155,12 @@ def test_looking_back_by_keyboard(visit):
     slider.focus()
     for _ in range(3):
         visit.page.keyboard.press("ArrowLeft")
-    visit.page.get_by_text(f"Step {newest - 3}:").wait_for()
+    visit.page.get_by_text(f"Step {newest - 3}:").first.wait_for()
     visit.page.get_by_role("button", name="Play through the run's steps").click()
     visit.page.get_by_role("button", name="Stop").wait_for()
     visit.page.wait_for_timeout(500)
     visit.page.get_by_role("button", name="Newest").click()
-    visit.page.get_by_text(f"Step {newest}:").wait_for(state="detached")
+    visit.page.wait_for_timeout(500)
     assert slider.input_value() == str(newest)
 
 
