@@ -156,6 +156,7 @@ def test_looking_back_by_keyboard(visit):
     for _ in range(3):
         visit.page.keyboard.press("ArrowLeft")
     visit.page.get_by_text(f"Step {newest - 3}:").first.wait_for()
+    visit.page.keyboard.press("Home")
     visit.page.get_by_role("button", name="Play through the run's steps").click()
     visit.page.get_by_role("button", name="Stop").wait_for()
     visit.page.wait_for_timeout(500)
