@@ -7,6 +7,13 @@ export function render({model}) {
   const shown = segmented("span", "Steps shown", model.state.spans, (value) => model.send_msg({span: value}))
   const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
 
+  // The picture is made in the page, of what stands there (figure.js).
+  const picture = (type, label) => h("button", {type: "button", class: "plain", onclick: () => { save.open = false; window.cflowsSave(type) }}, label)
+  const save = h("details", {class: "save"}, h("summary", {title: "Save all plots as one picture"}, "Save"),
+    h("div", {}, picture("png", "Picture (PNG)"), picture("svg", "Drawing (SVG)")))
+  save.addEventListener("focusout", (event) => { if (!save.contains(event.relatedTarget)) save.open = false })
+  save.addEventListener("keydown", (event) => { if (event.key === "Escape") { save.open = false; save.firstChild.focus() } })
+
   function draw() {
     const {smoothing: width = 0, span, following = true} = model.state
     if (smoothing.getRootNode().activeElement !== smoothing) smoothing.value = width
@@ -17,5 +24,5 @@ export function render({model}) {
   model.on("state", draw)
   draw()
   return h("div", {class: "tools"},
-    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, follow)
+    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, save, follow)
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import struct
 import time
+from xml.etree import ElementTree
 
 import psutil
 import pytest
@@ -163,6 +165,27 @@ def test_looking_back_by_keyboard(visit):
     visit.page.get_by_role("button", name="Newest").click()
     visit.page.wait_for_timeout(500)
     assert slider.input_value() == str(newest)
+
+
+def test_all_plots_are_saved_as_one_picture(visit, tmp_path):
+    visit.open()
+    saved = {}
+    for kind, label in (("png", "Picture (PNG)"), ("svg", "Drawing (SVG)")):
+        visit.page.get_by_text("Save", exact=True).click()
+        with visit.page.expect_download() as download:
+            visit.button(label).click()
+        saved[kind] = tmp_path / f"cflows.{kind}"
+        download.value.save_as(saved[kind])
+    drawing = ElementTree.parse(saved["svg"]).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert len(drawing.findall(f"{space}svg")) == len(PANELS)
+    words = [text.text for text in drawing.findall(f"{space}text")]
+    assert set(PANELS) <= set(words)
+    assert "central" in words
+    header = saved["png"].read_bytes()[:24]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", header[16:])
+    assert (width, height) == pytest.approx((2 * float(drawing.get("width")), 2 * float(drawing.get("height"))), abs=2)
 
 
 def test_legends_hide_curves_and_choices_change_units(visit):

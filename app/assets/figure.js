@@ -1,0 +1,77 @@
+// The plots as one picture, with their titles and legends as they stand in the page: SVG, or PNG at twice the screen's resolution.
+(function () {
+  const SVG = "http://www.w3.org/2000/svg"
+  const MARGIN = 8
+
+  function make(tag, attributes, text) {
+    const element = document.createElementNS(SVG, tag)
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value)
+    if (text != null) element.textContent = text
+    return element
+  }
+
+  // Components stand in shadow roots, in which no selector looks.
+  function deep(root, selector) {
+    const found = [...root.querySelectorAll(selector)]
+    for (const element of root.querySelectorAll("*")) if (element.shadowRoot) found.push(...deep(element.shadowRoot, selector))
+    return found.filter((element) => element.getClientRects().length)
+  }
+
+  async function drawing() {
+    const style = getComputedStyle(document.documentElement)
+    const color = (name) => style.getPropertyValue(`--${name}`).trim()
+    const grid = document.getElementById("plots").getBoundingClientRect()
+    const [width, height] = [grid.width + 2 * MARGIN, grid.height + 2 * MARGIN]
+    const picture = make("svg", {xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}`, "font-family": style.getPropertyValue("--font")})
+    const place = (element) => {
+      const box = element.getBoundingClientRect()
+      return {x: box.left - grid.left + MARGIN, y: box.top - grid.top + MARGIN, width: box.width, height: box.height}
+    }
+    const write = (element, fill) => {
+      const {x, y, height} = place(element)
+      const {fontSize, fontWeight} = getComputedStyle(element)
+      picture.append(make("text", {x, y: y + height / 2, "dominant-baseline": "central", "font-size": fontSize, "font-weight": fontWeight, fill}, element.textContent.trim()))
+    }
+    picture.append(make("rect", {width, height, fill: color("paper")}))
+    for (const card of document.querySelectorAll("article.card")) {
+      picture.append(make("rect", {...place(card), rx: 6, fill: color("card"), stroke: color("rule")}))
+      write(card.querySelector("h2"), color("ink"))
+      let row = null, hidden = 0 // what is hidden leaves no gap
+      for (const entry of deep(card, ".entry")) {
+        const {y: top, width} = place(entry)
+        if (top !== row) [row, hidden] = [top, 0]
+        if (entry.getAttribute("aria-pressed") === "false") { hidden += width; continue }
+        const {x: left, y, height} = place(entry.querySelector("svg"))
+        const x = left - hidden
+        const {stroke, strokeWidth, strokeDasharray} = getComputedStyle(entry.querySelector("line"))
+        picture.append(make("line", {x1: x, x2: x + 18, y1: y + height / 2, y2: y + height / 2, stroke, "stroke-width": strokeWidth, "stroke-dasharray": strokeDasharray}))
+        picture.append(make("text", {x: x + 22, y: y + height / 2, "dominant-baseline": "central", "font-size": 11.5, fill: color("muted")}, entry.textContent))
+      }
+    }
+    for (const view of window.Bokeh.index.roots) {
+      if (!view.model.name?.endsWith("_plot")) continue
+      const blob = await view.export("svg", false).to_blob()
+      const plot = new DOMParser().parseFromString(await blob.text(), "image/svg+xml").documentElement
+      for (const [name, value] of Object.entries(place(view.el))) plot.setAttribute(name, value)
+      picture.append(document.adoptNode(plot))
+    }
+    return new Blob([new XMLSerializer().serializeToString(picture)], {type: "image/svg+xml"})
+  }
+
+  async function painted(blob) {
+    const url = URL.createObjectURL(blob)
+    const image = new Image()
+    await new Promise((done, failed) => Object.assign(image, {onload: done, onerror: failed, src: url}))
+    const canvas = Object.assign(document.createElement("canvas"), {width: 2 * image.width, height: 2 * image.height})
+    canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height)
+    URL.revokeObjectURL(url)
+    return new Promise((done) => canvas.toBlob(done, "image/png"))
+  }
+
+  window.cflowsSave = async function (type) {
+    const blob = type === "svg" ? await drawing() : await painted(await drawing())
+    const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(blob), download: `cflows.${type}`})
+    link.click()
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
+  }
+})()
