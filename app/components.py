@@ -78,6 +78,9 @@ class Scrubber(Component):
 
 
 class ViewBar(Component):
-    """What holds for all panels: smoothing, steps shown, follow. Sends {"smoothing": steps}, {"span": name}, {"follow": true}."""
+    """What holds for all panels: smoothing, steps shown, what the axis counts, follow, save.
+
+    Sends {"smoothing": steps}, {"span": name}, {"unit": name} and {"follow": true}.
+    """
 
     _esm = _script("viewbar.js")

@@ -46,7 +46,13 @@ def page_template(page: ExplorePage, theme: str) -> pn.Template:
     for name, part in page.components.items():
         template.add_panel(name, part)
     views = [{"key": view.key, "title": view.title, "caption": view.caption, "room": _room(view)} for view in page.views]
-    for name, value in {"views": views, "theme": theme, "style": _style(), "script": ";\n".join(map(_text, ("page.js", "figure.js"))), "icon": _icon()}.items():
+    for name, value in {
+        "views": views,
+        "theme": theme,
+        "style": _style(),
+        "script": ";\n".join(map(_text, ("page.js", "figure.js"))),
+        "icon": _icon(),
+    }.items():
         template.add_variable(name, value)
     return template
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from bokeh.models import ColumnDataSource
@@ -18,8 +20,10 @@ from cflows_core.config import RunConfig
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.optimizers import Optimizer
+from cflows_core.schedules import schedule_from
 
 SETTLING = STATUSES.index("settling")
+AXIS = "axis.unit"  # the option that says what the horizontal axis counts: "step", or "time", the sum of η
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,28 @@ class Reading:
     config: RunConfig
     options: dict[str, str]
     moment: int | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where each row stands on the horizontal axis, [n]: its step, or the optimizer's time until then."""
+        return self.place(self.history.steps)
+
+    def place(self, steps: Any) -> np.ndarray:
+        """Where steps stand on the horizontal axis; beyond the newest one as far apart as before it."""
+        if self.options.get(AXIS) != "time":
+            return np.asarray(steps, dtype=float)
+        last = int(self.history.steps[-1]) if len(self.history) else 0
+        times = np.append(0.0, np.cumsum(self._step_sizes(last + 1)))
+        steps = np.asarray(steps, dtype=float)
+        return np.interp(steps, np.arange(last + 2), times) + np.maximum(steps - last - 1, 0) * (times[-1] - times[-2])
+
+    def _step_sizes(self, n: int) -> np.ndarray:
+        """η at the first n steps."""
+        sizes = np.full(n, self.config.lr)
+        for step, name, value in self.config.changes:
+            if name == "lr":
+                sizes[step:] = value
+        return sizes * _factors(self.config.schedule, 1 << (n - 1).bit_length())[:n]
 
     @property
     def rows(self) -> int:
@@ -75,6 +101,13 @@ class Reading:
         return values
 
 
+@lru_cache(maxsize=16)
+def _factors(schedule: str, n: int) -> np.ndarray:
+    """The schedule's factors on η at the first n steps."""
+    factor = schedule_from(schedule)
+    return np.fromiter(map(factor, range(n)), float, n)
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table: its name, how to read it [n], and whether it is smoothed."""
@@ -89,7 +122,7 @@ class Table:
 
     def __init__(self, sigma: float):
         self.columns: dict[str, Column] = {}
-        self.source = ColumnDataSource({"step": np.empty(0)}, name="table")
+        self.source = ColumnDataSource({"step": np.empty(0), "x": np.empty(0)}, name="table")
         self.sigma = sigma
         self._history: History | None = None
         self._content: object = None  # what, beside the rows, decides the values
@@ -135,17 +168,17 @@ class Table:
 
     @staticmethod
     def _rows(reading: Reading, window: tuple[float, float] | None) -> tuple[int, int]:
-        steps = reading.history.steps
         if window is None:
-            return 0, len(steps)
+            return 0, len(reading.history)
         low, high = window
         margin = (high - low) / 2  # so that a pan shows curves at once
-        start, stop = np.searchsorted(steps, [low - margin, high + margin])
+        start, stop = np.searchsorted(reading.places, [low - margin, high + margin])
         return int(start), int(stop)
 
     def _send_all(self, reading: Reading, start: int, stop: int) -> None:
         self._plan = plan = Plan.make(start, stop, keep=self._reach(reading))
-        data: dict[str, np.ndarray] = {"step": plan.steps(reading.history.steps).astype(float)}
+        steps = plan.steps(reading.history.steps).astype(float)
+        data: dict[str, np.ndarray] = {"step": steps, "x": reading.place(steps)}
         for column, values in self._values(reading):
             data[column.name] = plan.values(values).astype(np.float32)
         self.source.data = data  # type: ignore[assignment]
@@ -153,7 +186,8 @@ class Table:
 
     def _append(self, reading: Reading, grown: Plan) -> None:
         old, self._plan = self._plan, grown
-        fresh = {"step": reading.history.steps[old.stop : grown.stop].tolist()}
+        steps = reading.history.steps[old.stop : grown.stop]
+        fresh = {"step": steps.tolist(), "x": reading.place(steps).tolist()}
         for column, values in self._values(reading):
             fresh[column.name] = values[old.stop : grown.stop].tolist()  # an array would be a message of its own
         self.source.stream(fresh)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from cflows_app.session import Session, present
+from cflows_app.streaming import Reading
 from cflows_core.config import RunConfig
 from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
@@ -50,18 +51,18 @@ def step_size_hint(config: RunConfig) -> str:
     return f"Edge of stability at sharpness {optimizer.threshold / config.lr:.3g}."
 
 
-def changes_to_mark(config: RunConfig, start: float, end: float) -> dict[str, list[Any]]:
-    """The changes for the marks' source, steps `start` to `end` being in view.
+def changes_to_mark(reading: Reading, start: float, end: float) -> dict[str, list[Any]]:
+    """The changes for the marks' source, `start` to `end` of the horizontal axis being in view.
 
     Of those closer than a label is wide only the last keeps its label; near the right edge a label hangs on the left of its line.
     """
-    steps = [step for step, _, _ in config.changes]
-    labels = [f"{SYMBOLS.get(name, RunConfig.param[name].label)} = {value:g}" for _, name, value in config.changes]
+    places: list[float] = reading.place([step for step, _, _ in reading.config.changes]).tolist()
+    labels = [f"{SYMBOLS.get(name, RunConfig.param[name].label)} = {value:g}" for _, name, value in reading.config.changes]
     wide = LABEL * (end - start)
-    kept = [label if i + 1 == len(steps) or steps[i + 1] - steps[i] > wide else "" for i, label in enumerate(labels)]
-    left = [step > end - 1.5 * wide for step in steps]
+    kept = [label if i + 1 == len(places) or places[i + 1] - places[i] > wide else "" for i, label in enumerate(labels)]
+    left = [place > end - 1.5 * wide for place in places]
     return {
-        "step": steps,
+        "x": places,
         "label": kept,
         "align": ["right" if flag else "left" for flag in left],
         "offset": [-4 if flag else 4 for flag in left],

@@ -5,6 +5,7 @@ export function render({model}) {
     onchange: () => model.send_msg({smoothing: smoothing.value}),
   })
   const shown = segmented("span", "Steps shown", model.state.spans, (value) => model.send_msg({span: value}))
+  const unit = segmented("unit", "The horizontal axis counts", model.state.units, (value) => model.send_msg({unit: value}))
   const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
 
   // The picture is made in the page, of what stands there (figure.js).
@@ -15,14 +16,15 @@ export function render({model}) {
   save.addEventListener("keydown", (event) => { if (event.key === "Escape") { save.open = false; save.firstChild.focus() } })
 
   function draw() {
-    const {smoothing: width = 0, span, following = true} = model.state
+    const {smoothing: width = 0, span, unit: counted, following = true} = model.state
     if (smoothing.getRootNode().activeElement !== smoothing) smoothing.value = width
     shown.set(span)
+    unit.set(counted)
     follow.hidden = following
   }
 
   model.on("state", draw)
   draw()
   return h("div", {class: "tools"},
-    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, save, follow)
+    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)
 }

@@ -11,11 +11,11 @@ from cflows_app import texts
 from cflows_app.components import Component, Form, Legend, Scrubber, Status, Transport, ViewBar
 from cflows_app.form import specification
 from cflows_app.session import Session
-from cflows_app.streaming import Reading, Table
+from cflows_app.streaming import AXIS, Reading, Table
 from cflows_app.theme import DARK, LIGHT
 from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
-from cflows_app.views.axis import SPANS, StepAxis
+from cflows_app.views.axis import SPANS, UNITS, StepAxis
 from cflows_app.views.base import View
 from cflows_app.views.canvas import Canvas
 
@@ -93,22 +93,19 @@ class ExplorePage:
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
-        reading = Reading(history, session.run_config, options, self.moment)
-        self.canvas.look_back(self.moment)
-        self.axis.update(history, session.run_config.warm_start)
+        reading = Reading(history, session.run_config, options | {AXIS: self.axis.unit}, self.moment)
+        self.canvas.look_back(None if self.moment is None else float(reading.place(self.moment)))
+        self.axis.update(reading)
         if self.canvas.table.update(reading, self.axis.window) or self._stale:
             for view in self.views:
                 view.refresh(reading, self.axis.follows(view))
                 told = {"note": view.note(reading), "fact": view.fact(reading), "about": view.about_fact}
                 self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, **told)
-            self._mark(session)
+            marks = texts.changes_to_mark(reading, self.canvas.steps.start, self.canvas.steps.end)
+            if marks != self.canvas.marks.data:
+                self.canvas.marks.data = marks
             self._stale = False
             self.turns.sent(now)
-
-    def _mark(self, session: Session) -> None:
-        marks = texts.changes_to_mark(session.run_config, self.canvas.steps.start, self.canvas.steps.end)
-        if marks != self.canvas.marks.data:
-            self.canvas.marks.data = marks
 
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status
@@ -131,7 +128,8 @@ class ExplorePage:
             drawing=self.turns.number,
         )
         self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
-        self.viewbar.show(smoothing=self.canvas.table.sigma, spans=list(SPANS.items()), span=self.axis.span, following=self.axis.following)
+        axis = {"spans": list(SPANS.items()), "span": self.axis.span, "units": list(UNITS.items()), "unit": self.axis.unit}
+        self.viewbar.show(smoothing=self.canvas.table.sigma, following=self.axis.following, **axis)
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         self.form.show(
@@ -170,6 +168,8 @@ class ExplorePage:
     def _on_viewbar(self, message: dict[str, Any]) -> None:
         if "smoothing" in message:
             self.canvas.table.sigma = _width(message["smoothing"], self.canvas.table.sigma)
+        elif message.get("unit") in UNITS:
+            self.axis.count(message["unit"])
         elif message.get("span") in SPANS:
             self.axis.span = message["span"]
             self.axis.follow()

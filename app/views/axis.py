@@ -6,33 +6,42 @@ from collections.abc import Sequence
 
 from bokeh.events import RangesUpdate, Reset
 
+from cflows_app.streaming import Reading
 from cflows_app.views.base import StepView, View
 from cflows_app.views.canvas import Canvas
-from cflows_core.history import History
 
 AHEAD = 0.02  # of the shown steps, left free for those to come
 SHORTEST = 20  # steps
 LAST = 500  # steps
 LEAD = 0.08  # of the flows' steps, shown of the warm start before them
 SPANS = {"all": "All", "flows": "Flows", "last": f"Last {LAST}"}
+UNITS = {"step": "step", "time": "η · step"}  # the latter counts the optimizer's time, the sum of its step sizes
 
 
 class StepAxis:
-    """following: the newest step is in view. span: which steps are shown while following, one of `SPANS`."""
+    """following: the newest step is in view. span: which steps are shown while following, one of `SPANS`. unit: one of `UNITS`."""
 
     def __init__(self, canvas: Canvas, views: Sequence[View]):
         self._canvas, self._views = canvas, views
         self._kept: set[str] = set()  # views whose vertical limits the visitor chose
         self.following = True
-        self.span = "flows"
+        self.span, self.unit = "flows", "step"
         self._given: tuple[float, float] | None = None  # as set here last
         for view in views:
             view.figure.on_event(RangesUpdate, lambda event, view=view: self._moved(view, event))
             view.figure.on_event(Reset, lambda _: self.follow())
 
+    def count(self, unit: str) -> None:
+        """Let the axis count steps, or time."""
+        self.unit = unit
+        for view in self._views:
+            if isinstance(view, StepView):
+                view.figure.xaxis.axis_label = UNITS[unit]
+        self.follow()
+
     @property
     def window(self) -> tuple[float, float] | None:
-        """The steps in view once the visitor chose them, or None."""
+        """What of the axis is in view once the visitor chose it, or None."""
         return None if self.following else (float(self._canvas.steps.start), float(self._canvas.steps.end))
 
     def follows(self, view: View) -> bool:
@@ -46,21 +55,22 @@ class StepAxis:
         for view in self._views:
             view.fit_again()
 
-    def update(self, history: History, warm_start: int) -> None:
+    def update(self, reading: Reading) -> None:
         """Move the axis after the newest step."""
         now = (float(self._canvas.steps.start), float(self._canvas.steps.end))
         if self._given is not None and now != self._given:
             self.following = False  # the visitor moved it; the figure's own event may come later than this look
         if not self.following:
             return
-        steps = history.steps
+        steps, warm_start = reading.history.steps, reading.config.warm_start
         first, newest = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 100)
         if self.span == "last":
             first = max(first, newest - LAST)
         elif self.span == "flows" and newest > warm_start:
             first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST // 2)
         span = max(newest - first, SHORTEST)
-        start, end = first - AHEAD / 4 * span, first + (1 + AHEAD) * span
+        first, last = reading.place([first, first + span]).tolist()
+        start, end = first - AHEAD / 4 * (last - first), first + (1 + AHEAD) * (last - first)
         self._given = (start, end)
         if now != self._given:
             self._canvas.steps.update(start=start, end=end)

@@ -21,7 +21,7 @@ LINEAR_OR_LOG = {"linear": "linear", "log": "log"}
 
 _POINTER = """
 <div style="font: 12px/1.35 system-ui, sans-serif; font-variant-numeric: tabular-nums">
-  <b>$name</b><br>$snap_y{%.4g}&ensp;<span style="opacity: .7">step $snap_x{0}</span>
+  <b>$name</b><br>$snap_y{%.4g}&ensp;<span style="opacity: .7">step @step{0}</span>
 </div>"""
 
 
@@ -151,7 +151,7 @@ class StepView(View):
             stroke = curve.stroke
             self.canvas.table.add(curve.column)
             line = Line(
-                x="step",
+                x="x",
                 y=curve.column.name,
                 line_color=self.canvas.palette[stroke.color],
                 line_width=stroke.width,

@@ -36,16 +36,16 @@ class Canvas:
         self.table, self.palette = table, palette
         self.steps = Range1d(0, 100, name="steps")
         self.frame = Range1d(0, 1)  # from the lower to the upper edge of every plot: where the marks' labels hang
-        self.marks = ColumnDataSource({"step": [], "label": [], "align": [], "offset": []}, name="marks")
+        self.marks = ColumnDataSource({"x": [], "label": [], "align": [], "offset": []}, name="marks")
         self.pointer = Span(dimension="height", line_dash="dotted", line_width=1, line_color=palette["faint"])
         self.pointer.tags = ["color:faint"]
         self.moment = Span(dimension="height", line_width=1.5, line_color=palette["accent"], visible=False, location=0)
         self.moment.tags = ["color:accent"]
 
     def inside(self) -> np.ndarray:
-        """Which points of the table lie within the step axis, bool [points]."""
-        steps = np.asarray(self.table.source.data["step"])
-        return (steps >= self.steps.start) & (steps <= self.steps.end)
+        """Which points of the table lie within the horizontal axis, bool [points]."""
+        places = np.asarray(self.table.source.data["x"])
+        return (places >= self.steps.start) & (places <= self.steps.end)
 
     def figure(self, name: str, y_label: str) -> figure:
         """An empty plot over the steps; `name`: of the picture that it saves."""
@@ -66,12 +66,12 @@ class Canvas:
         _style(plot, "step", y_label, self.palette)
         return plot
 
-    def look_back(self, step: int | None) -> None:
-        """Mark the step that the visitor looks back at on all plots over the steps; None: there is none."""
-        if step is None:
+    def look_back(self, place: float | None) -> None:
+        """Mark where the visitor looks back at on all plots over the steps; None: nowhere."""
+        if place is None:
             self.moment.visible = False
         else:
-            self.moment.update(location=step, visible=True)
+            self.moment.update(location=place, visible=True)
 
     def plane(self, name: str, x_label: str, y_label: str) -> figure:
         """An empty plot of two directions."""
@@ -91,9 +91,9 @@ class Canvas:
         """Draw the vertical lines of changes, with their labels, on a plot over the steps."""
         color = self.palette["mark"]
         plot.extra_y_ranges = {"frame": self.frame}
-        line = VSpan(x="step", line_color=color)
+        line = VSpan(x="x", line_color=color)
         text = Text(
-            x="step",
+            x="x",
             y=1,
             text="label",
             text_color=color,

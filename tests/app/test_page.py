@@ -21,9 +21,11 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
+from cflows_app.streaming import Reading
 from cflows_app.theme import DARK, LIGHT, STROKES
 from cflows_core.config import OBSERVABLES, OPTIMIZER_NAMES, RunConfig
 from cflows_core.errors import EngineError
+from cflows_core.history import History
 from cflows_core.rules import ABLATIONS
 
 
@@ -120,7 +122,7 @@ def test_a_change_is_marked_labelled_and_listed(fake_engine):
         await done(page)
         page.session.runner.play(1)
         page.tick()
-        assert dict(page.canvas.marks.data) == {"step": [300], "label": ["η = 0.125"], "align": ["right"], "offset": [-4]}
+        assert dict(page.canvas.marks.data) == {"x": [300], "label": ["η = 0.125"], "align": ["right"], "offset": [-4]}
         assert page.form.state["changes"] == ["Learning rate η: 0.125 from step 300"]
 
     play(fake_engine, scene)
@@ -128,8 +130,8 @@ def test_a_change_is_marked_labelled_and_listed(fake_engine):
 
 def test_close_changes_share_a_label():
     config = RunConfig(changes=[(100, "lr", 0.1), (105, "lr", 0.2), (300, "lr", 0.4)])
-    marks = texts.changes_to_mark(config, 0.0, 500.0)
-    assert (marks["step"], marks["label"]) == ([100, 105, 300], ["", "η = 0.2", "η = 0.4"])
+    marks = texts.changes_to_mark(Reading(History(), config, {}), 0.0, 500.0)
+    assert (marks["x"], marks["label"]) == ([100, 105, 300], ["", "η = 0.2", "η = 0.4"])
     assert marks["align"] == ["left"] * 3
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from bokeh.events import RangesUpdate
 
-from cflows_app.streaming import Reading, Table
+from cflows_app.streaming import AXIS, Column, Reading, Table
 from cflows_app.theme import LIGHT
 from cflows_app.views import CovarianceView, DistanceView, EigenvalueView, GradientView, LossView, ValleyView
 from cflows_app.views.axis import StepAxis
@@ -31,7 +31,7 @@ def drawn(view_type, history, config=CONFIG, **options):
     view = view_type(canvas)
     view.show(config.flows)
     reading = Reading(history, config, options)
-    StepAxis(canvas, [view]).update(history, 0)
+    StepAxis(canvas, [view]).update(reading)
     canvas.table.update(reading)
     view.refresh(reading, following=True)
     return view, canvas.table.source.data
@@ -278,7 +278,7 @@ def test_the_axis_follows_until_the_visitor_pans(make_history):
     canvas = Canvas(Table(0.0), LIGHT)
     loss, distance = LossView(canvas), DistanceView(canvas)
     axis = StepAxis(canvas, [loss, distance])
-    axis.update(make_history(300), warm_start=100)
+    axis.update(Reading(make_history(300), RunConfig(warm_start=100), {}))
     assert canvas.steps.end > 299
     assert 50 < canvas.steps.start < 100  # the flows, and a little of what was before
     assert axis.window is None
@@ -286,7 +286,7 @@ def test_the_axis_follows_until_the_visitor_pans(make_history):
         view.limits.fit([np.array([1.0, 2.0])])
 
     canvas.steps.update(start=100, end=200)  # as the browser does
-    axis.update(make_history(305), warm_start=100)  # news arrives before the event that tells of the pan
+    axis.update(Reading(make_history(305), RunConfig(warm_start=100), {}))  # news arrives before the event that tells of the pan
     assert (canvas.steps.start, canvas.steps.end) == (100, 200)
     axis._moved(loss, moved(loss, y=(1.4, 1.6)))
     axis._moved(distance, moved(distance))
@@ -294,11 +294,11 @@ def test_the_axis_follows_until_the_visitor_pans(make_history):
     assert axis.window == (100.0, 200.0)
     assert not axis.follows(loss)  # its vertical limits are the visitor's
     assert axis.follows(distance)
-    axis.update(make_history(310), warm_start=100)
+    axis.update(Reading(make_history(310), RunConfig(warm_start=100), {}))
     assert (canvas.steps.start, canvas.steps.end) == (100, 200)
 
     axis.follow()
-    axis.update(make_history(310), warm_start=100)
+    axis.update(Reading(make_history(310), RunConfig(warm_start=100), {}))
     assert canvas.steps.end > 309
     assert axis.follows(loss)
 
@@ -308,6 +308,37 @@ def test_what_is_shown_while_following(make_history, span, first):
     canvas = Canvas(Table(0.0), LIGHT)
     axis = StepAxis(canvas, [])
     axis.span = span
-    axis.update(make_history(620), warm_start=580 if span == "flows" else 0)
+    axis.update(Reading(make_history(620), RunConfig(warm_start=580 if span == "flows" else 0), {}))
     expected = 119 if span == "last" else first
     assert abs(canvas.steps.start - expected) < 10
+
+
+def test_the_axis_counts_time(history):
+    """Steps of the learning rate that each had: 0.3 until step 300, then 0.1; what lies ahead continues."""
+    reading = Reading(history, CONFIG, {AXIS: "time"})
+    np.testing.assert_allclose(reading.places, [0.3 * min(t, 300) + 0.1 * max(t - 300, 0) for t in range(STEPS)])
+    np.testing.assert_allclose(reading.place([300, 420]), [90.0, 102.0])
+    warm = Reading(history, RunConfig(lr=0.5, schedule="warmup(4)"), {AXIS: "time"})
+    np.testing.assert_allclose(warm.places[:6], [0, 0.125, 0.375, 0.75, 1.25, 1.75])
+    canvas = Canvas(Table(0.0), LIGHT)
+    view = LossView(canvas)
+    axis = StepAxis(canvas, [view])
+    axis.count("time")
+    axis.update(reading)
+    canvas.table.update(reading)
+    assert view.figure.xaxis.axis_label == "η · step"
+    assert canvas.steps.end == pytest.approx(reading.places[-1], rel=0.03)
+    np.testing.assert_allclose(canvas.table.source.data["x"], reading.places)
+    np.testing.assert_allclose(canvas.table.source.data["step"], history.steps)
+    assert canvas.inside().sum() > 250
+
+
+def test_a_window_in_time_shows_its_steps(make_history):
+    history = make_history(5000)
+    reading = Reading(history, RunConfig(lr=0.5), {AXIS: "time"})
+    table = Table(0.0)
+    table.add(Column("loss", lambda reading: reading.series("discrete", "loss")))
+    table.update(reading, window=(1000.0, 1100.0))
+    steps = np.asarray(table.source.data["step"])
+    inside = steps[(steps >= 2000) & (steps <= 2200)]
+    np.testing.assert_array_equal(inside, np.arange(2000, 2201))

@@ -77,8 +77,8 @@ def test_a_step_size_changed_while_running_is_marked_and_recorded(visit):
     field = visit.page.get_by_label("Learning rate η (step size)", exact=True)
     field.fill("0.123")
     field.press("Enter")
-    visit.page.wait_for_function("Bokeh.documents[0].get_model_by_name('marks').data.step.length == 1", timeout=90_000)
-    step = visit.model("marks", "model.data.step[0]")
+    visit.page.wait_for_function("Bokeh.documents[0].get_model_by_name('marks').data.x.length == 1", timeout=90_000)
+    step = visit.model("marks", "model.data.x[0]")
     assert visit.model("marks", "model.data.label[0]") == "η = 0.123"
     assert visit.page.get_by_text(f"Learning rate η: 0.123 from step {step:,}").is_visible()
     visit.wait(f"table.step[table.step.length - 1] >= {step}")
@@ -98,7 +98,7 @@ def test_nonsense_gets_a_sentence_and_the_run_goes_on(visit, text):
     assert field.get_attribute("aria-invalid") == "true"
     last = visit.last_step
     visit.wait(f"table.step[table.step.length - 1] > {last}")
-    assert visit.model("marks", "model.data.step.length") == 0
+    assert visit.model("marks", "model.data.x.length") == 0
 
 
 def test_a_problem_control_starts_a_new_run(visit):
