@@ -52,6 +52,7 @@ class Session(param.Parameterized):
         self._nothing = History()
         self._left = False
         self.runner: Runner | None = None
+        self.former: Runner | None = None  # the version that `runner` was forked from, which goes on beside it
         self.stored: Stored | None = None
         self._take(name)
 
@@ -120,24 +121,29 @@ class Session(param.Parameterized):
         if runner.viewers > 1 and not runner.running:
             runner = await self._own()  # another viewer has paused it, and it should stay so for them
         runner = await self._apply_live(runner)
-        if runner.finished:
-            await runner.extend(self.config.steps)
-        runner.run()
+        for version in self._versions:
+            if version.finished:
+                await version.extend(self.config.steps)
+            version.run()
 
     async def pause(self) -> None:
         """Stop after the steps being computed; others who watch the same run are not stopped."""
         if self.runner is not None:
-            (await self._own()).pause()
+            await self._own()
+        for version in self._versions:
+            version.pause()
 
     async def step(self) -> None:
         """Pause if running, and make exactly one step."""
         await self._runner()
         runner = await self._own()
-        await runner.paused()
+        for version in self._versions:
+            await version.paused()
         await self._apply_live(runner)
-        if runner.finished:
-            await runner.extend(1)
-        await runner.step()
+        for version in self._versions:
+            if version.finished:
+                await version.extend(1)
+            await version.step()
 
     async def reset(self) -> None:
         """Begin again, paused, with the same initial weights, without what was changed while running, with the flows that are ticked."""
@@ -145,12 +151,21 @@ class Session(param.Parameterized):
         await self._runner(share=False)
 
     async def fork(self) -> None:
-        """Go on with an independent copy of the run; whoever else watches the former keeps it."""
-        if self.runner is not None:
-            twin = await self.runner.fork()
-            twin.speed = self.speed
-            await self.runner.release()
-            self.runner = twin
+        """Go on with an independent copy of the run, and with the run itself as the `former` version: changes are the copy's."""
+        runner = await self._runner()
+        running = runner.running
+        former, self.former, self.runner = self.former, runner, await runner.fork()
+        self.runner.speed = self.speed
+        if running:
+            self.runner.run()
+        if former is not None:
+            await former.release()
+
+    async def drop(self) -> None:
+        """Let the former version go."""
+        former, self.former = self.former, None
+        if former is not None:
+            await former.release()
 
     async def set(self, **fields: Any) -> None:
         """Change live fields from the next step on."""
@@ -247,13 +262,20 @@ class Session(param.Parameterized):
             self.runner = runner
         return self.runner
 
+    @property
+    def _versions(self) -> list[Runner]:
+        """The run and, after a fork, the former version: they run, pause and step together."""
+        return [version for version in (self.runner, self.former) if version is not None]
+
     async def _own(self) -> Runner:
-        """The runner, made this visitor's own if others watch it."""
+        """The runner, made this visitor's own if others watch it, who keep the former one."""
         if self.runner is not None and self.runner.viewers > 1:
-            running = self.runner.running
-            await self.fork()
-            if running:
-                self.runner.run()
+            shared, twin = self.runner, await self.runner.fork()
+            twin.speed = self.speed
+            if shared.running:
+                twin.run()
+            self.runner = twin
+            await shared.release()
         assert self.runner is not None
         return self.runner
 
@@ -267,7 +289,9 @@ class Session(param.Parameterized):
         return runner
 
     async def _slow_down(self) -> None:
-        (await self._own()).speed = self.speed
+        await self._own()
+        for version in self._versions:
+            version.speed = self.speed
 
     def _take(self, preset: str) -> None:
         """Turn to a preset, and to its stored run if it has one."""
@@ -278,11 +302,11 @@ class Session(param.Parameterized):
 
     def _renew(self, config: RunConfig, stored: Stored | None) -> None:
         """Leave the run, if there is one, and turn to another configuration."""
-        runner, self.runner = self.runner, None
+        versions, self.runner, self.former = self._versions, None, None
         self.config, self.stored = config, stored
         self.errors, self.error, self._nothing = {}, "", History()
-        if runner is not None:
-            task = asyncio.ensure_future(runner.release())
+        for version in versions:
+            task = asyncio.ensure_future(version.release())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -160,6 +160,12 @@ class Table:
             self._append(reading, grown)
         return new or correct
 
+    def clear(self) -> None:
+        """Nothing is drawn any more."""
+        if len(self.source.data["step"]):
+            self.source.data = {name: np.empty(0, dtype=np.float32) for name in self.source.data}
+        self._history, self._content, self._plan, self._known = None, None, Plan(0, 0, 0, 1), 0
+
     def _goes_on(self, history: History) -> bool:
         """Whether the history is the one that was sent, or a run that continues it and so need not be sent again."""
         if history is not self._history and self._history is not None and history.starts_with(self._history):

@@ -31,7 +31,10 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[str
         return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):
         now = phase(session.history, config=session.run_config)
-        return now.sentence, [note for status, note in session.notes if status != now.name]
+        notes = [note for status, note in session.notes if status != now.name]
+        if session.former is not None and len(session.former.history):
+            notes.append(f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}.")
+        return now.sentence, notes
     if session.status == "starting":
         return "The worker prepares the network and the data.", []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []

@@ -86,14 +86,14 @@ class ExplorePage:
                 self._stale = True
         now = time.monotonic()
         if self._stale or self.turns.open(now):
+            self._draw_former()
             self._draw(now)
         self._show_controls(session)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
-        options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
-        reading = Reading(history, session.run_config, options | {AXIS: self.axis.unit}, self.moment)
+        reading = Reading(history, session.run_config, self._options(), self.moment)
         self.canvas.look_back(None if self.moment is None else float(reading.place(self.moment)))
         self.axis.update(reading)
         if self.canvas.table.update(reading, self.axis.window) or self._stale:
@@ -107,10 +107,27 @@ class ExplorePage:
             self._stale = False
             self.turns.sent(now)
 
+    def _draw_former(self) -> None:
+        """The version that was forked, beneath the one that the controls act on."""
+        former = self.session.former
+        if former is not None:
+            for view in self.views:
+                view.overlay()
+            table = self.canvas.overlay()
+            table.sigma = self.canvas.table.sigma
+            table.update(Reading(former.history, former.config, self._options()), self.axis.window)
+        elif self.canvas.former is not None:
+            self.canvas.former.clear()
+
+    def _options(self) -> dict[str, str]:
+        options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
+        return options | {AXIS: self.axis.unit}
+
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
-        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown))
+        former = 0 if session.former is None else len(session.former.history)
+        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former)
         if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
             self._said, self._said_at, self._said_of = texts.sentence(session, self.moment), now, subject
         sentence, notes = self._said
@@ -125,6 +142,7 @@ class ExplorePage:
             rate=round(rate, 1),
             limit=session.speed,
             busy=session.busy,
+            forked=session.former is not None,
             drawing=self.turns.number,
         )
         self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
@@ -155,6 +173,7 @@ class ExplorePage:
     def _on_transport(self, message: dict[str, Any]) -> None:
         session = self.session
         actions = {"run": session.run, "pause": session.pause, "step": session.step, "reset": session.reset}
+        actions |= {"fork": session.fork, "drop": session.drop}
         if message.get("action") in actions:
             session.do(actions[message["action"]])
         elif "speed" in message:

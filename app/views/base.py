@@ -17,6 +17,7 @@ from cflows_app.views.canvas import Canvas, render
 from cflows_app.views.limits import Limits, use_scale
 
 LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
+FORMER = 0.4  # opacity of the former version's curves
 LINEAR_OR_LOG = {"linear": "linear", "log": "log"}
 
 _POINTER = """
@@ -61,6 +62,7 @@ class View(ABC):
         self.absent: set[str] = set()
         self.entries: dict[str, tuple[str, Stroke]] = {}  # legend entry -> flow, stroke
         self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
+        self.overlaid: list[tuple[str, str, GlyphRenderer]] = []  # the former version's
         self.flows: tuple[str, ...] = ()
         self.figure = self.build()
 
@@ -98,8 +100,12 @@ class View(ABC):
     def show(self, flows: Sequence[str]) -> None:
         """Draw what belongs to `flows` and is not switched off in the legend."""
         self.flows = tuple(flows)
-        for legend, flow, renderer in self.drawn:
+        for legend, flow, renderer in (*self.drawn, *self.overlaid):
             renderer.visible = flow in self.flows and legend not in self.hidden | self.absent
+
+    def overlay(self) -> None:
+        """Be ready to draw the former version as well; a panel that shows one moment does not."""
+        return
 
     def toggle(self, legend: str) -> None:
         """Hide a legend's entry, or show it again."""
@@ -148,18 +154,9 @@ class StepView(View):
     def build(self) -> figure:
         plot = self.canvas.figure(self.key, self.y_label)
         for curve in self.curves:
-            stroke = curve.stroke
             self.canvas.table.add(curve.column)
-            line = Line(
-                x="x",
-                y=curve.column.name,
-                line_color=self.canvas.palette[stroke.color],
-                line_width=stroke.width,
-                line_dash=list(stroke.dash),
-                line_alpha=stroke.alpha,
-                line_join="bevel",
-            )
-            self.draw(curve.legend, curve.flow, stroke, render(plot, self.canvas.table.source, line, name=curve.label))
+            line = self._line(curve, curve.stroke.alpha)
+            self.draw(curve.legend, curve.flow, curve.stroke, render(plot, self.canvas.table.source, line, name=curve.label))
         plot.add_tools(
             HoverTool(
                 renderers=[renderer for _, _, renderer in self.drawn],
@@ -172,6 +169,28 @@ class StepView(View):
         )
         self.canvas.mark(plot)
         return plot
+
+    def overlay(self) -> None:
+        if self.overlaid:
+            return
+        source = self.canvas.overlay().source
+        for curve in self.curves:
+            renderer = render(self.figure, source, self._line(curve, FORMER * curve.stroke.alpha), level="underlay")
+            renderer.tags = [f"color:{curve.stroke.color}"]
+            self.overlaid.append((curve.legend, curve.flow, renderer))
+        self.show(self.flows)
+
+    def _line(self, curve: Curve, alpha: float) -> Line:
+        stroke = curve.stroke
+        return Line(
+            x="x",
+            y=curve.column.name,
+            line_color=self.canvas.palette[stroke.color],
+            line_width=stroke.width,
+            line_dash=list(stroke.dash),
+            line_alpha=alpha,
+            line_join="bevel",
+        )
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)

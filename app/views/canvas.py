@@ -34,6 +34,7 @@ class Canvas:
 
     def __init__(self, table: Table, palette: dict[str, str]):
         self.table, self.palette = table, palette
+        self.former: Table | None = None  # the same columns of the version that was forked, once there is one
         self.steps = Range1d(0, 100, name="steps")
         self.frame = Range1d(0, 1)  # from the lower to the upper edge of every plot: where the marks' labels hang
         self.marks = ColumnDataSource({"x": [], "label": [], "align": [], "offset": []}, name="marks")
@@ -41,6 +42,14 @@ class Canvas:
         self.pointer.tags = ["color:faint"]
         self.moment = Span(dimension="height", line_width=1.5, line_color=palette["accent"], visible=False, location=0)
         self.moment.tags = ["color:accent"]
+
+    def overlay(self) -> Table:
+        """The table of the former version, made the first time that it is asked for."""
+        if self.former is None:
+            self.former = Table(self.table.sigma)
+            for column in self.table.columns.values():
+                self.former.add(column)
+        return self.former
 
     def inside(self) -> np.ndarray:
         """Which points of the table lie within the horizontal axis, bool [points]."""

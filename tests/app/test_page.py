@@ -201,6 +201,31 @@ def test_a_visitor_looks_back(fake_engine):
     play(fake_engine, scene)
 
 
+def test_a_fork_is_drawn_beneath(fake_engine):
+    async def scene(page: ExplorePage):
+        renderers = len(page.figures["loss_plot"].renderers)
+        page._on_transport({"action": "fork"})
+        await done(page)
+        page.session.former.play(3)
+        page.tick()
+        assert page.transport.state["forked"]
+        former = page.canvas.former.source.data
+        assert former["step"][-1] == 302
+        assert len(page.canvas.table.source.data["step"]) == 300
+        assert len(page.figures["loss_plot"].renderers) > renderers
+        assert any("Faint curves" in note and "step 302" in note for note in page.status.state["notes"])
+        page._on_form({"flows": ["discrete"]})
+        page.tick()
+        shown = [flow for view in page.views for _, flow, renderer in view.overlaid if renderer.visible]
+        assert set(shown) == {"discrete"}
+        page._on_transport({"action": "drop"})
+        await done(page)
+        assert not len(page.canvas.former.source.data["step"])
+        assert not page.transport.state["forked"]
+
+    play(fake_engine, scene)
+
+
 def test_a_message_that_means_nothing_does_nothing(fake_engine):
     async def scene(page: ExplorePage):
         page._on_transport({"action": "launch"})

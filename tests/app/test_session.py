@@ -364,3 +364,47 @@ def test_what_a_reader_should_know_of_the_model_is_said_throughout(stored, fake_
         assert ("note", "The model has kinks.") in session.notes
 
     play(fake_engine, scene)
+
+
+def test_a_fork_goes_on_beside_its_former_version(fake_engine):
+    async def scene(session):
+        await session.do(session.run)
+        session.runner.play(20)
+        former = session.runner
+        await session.do(session.fork)
+        assert session.former is former
+        assert session.runner is not former
+        assert session.runner.running
+        assert former.running
+        session.edit("lr", "0.125")
+        await asyncio.gather(*session._tasks)
+        assert session.runner.config.changes[-1][2] == 0.125
+        assert former.config.changes != session.runner.config.changes
+        await session.do(session.pause)
+        assert not former.running
+        assert not session.runner.running
+        before = len(former.history), len(session.runner.history)
+        await session.do(session.step)
+        assert (len(former.history), len(session.runner.history)) == (before[0] + 1, before[1] + 1)
+        again = session.runner
+        await session.do(session.fork)  # of the fork: the oldest version is let go
+        assert former.closed
+        assert session.former is again
+        await session.do(session.drop)
+        assert again.closed
+        assert session.former is None
+
+    play(fake_engine, scene)
+
+
+def test_a_new_problem_lets_both_versions_go(fake_engine):
+    async def scene(session):
+        await session.do(session.run)
+        await session.do(session.fork)
+        versions = session.runner, session.former
+        session.edit("width", "8")
+        await asyncio.gather(*session._tasks)
+        assert all(version.closed for version in versions)
+        assert session.former is None
+
+    play(fake_engine, scene)

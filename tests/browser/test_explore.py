@@ -315,3 +315,20 @@ def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browse
     page.get_by_text("The connection to the server is lost").wait_for(timeout=60_000)
     page.close()
     assert "Traceback" not in own_server.log.read_text()
+
+
+def test_fork_here_overlays_both_versions(visit):
+    visit.open()
+    visit.button("Fork here").click()
+    visit.button("Drop former").wait_for()
+    field = visit.page.locator("#field-lr")
+    field.fill("0.28")
+    field.press("Enter")
+    visit.run(steps=5)
+    visit.pause()
+    visit.page.get_by_text("Faint curves").first.wait_for()
+    drawn = "[...Bokeh.documents[0].get_model_by_name('loss_plot').renderers].filter(r => r.data_source.data.step?.length > 400 && r.visible).length"
+    assert visit.page.evaluate(drawn) > 10
+    visit.button("Drop former").click()
+    visit.button("Fork here").wait_for()
+    assert visit.page.get_by_text("Faint curves").count() == 0 or not visit.page.get_by_text("Faint curves").first.is_visible()
