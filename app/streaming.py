@@ -120,9 +120,9 @@ class Column:
 class Table:
     """The table's data source and what of the history is in it. `sigma`: width of the smoothing, in steps."""
 
-    def __init__(self, sigma: float):
+    def __init__(self, sigma: float, name: str = "table"):
         self.columns: dict[str, Column] = {}
-        self.source = ColumnDataSource({"step": np.empty(0), "x": np.empty(0)}, name="table")
+        self.source = ColumnDataSource({"step": np.empty(0), "x": np.empty(0)}, name=name)
         self.sigma = sigma
         self._history: History | None = None
         self._content: object = None  # what, beside the rows, decides the values

@@ -46,7 +46,7 @@ class Canvas:
     def overlay(self) -> Table:
         """The table of the former version, made the first time that it is asked for."""
         if self.former is None:
-            self.former = Table(self.table.sigma)
+            self.former = Table(self.table.sigma, name="former")
             for column in self.table.columns.values():
                 self.former.add(column)
         return self.former
