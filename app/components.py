@@ -75,3 +75,9 @@ class ViewBar(Component):
     """What holds for all panels: smoothing, steps shown, follow. Sends {"smoothing": steps}, {"span": name}, {"follow": true}."""
 
     _esm = _script("viewbar.js")
+
+
+class Foot(Component):
+    """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
+
+    _esm = _script("foot.js")

@@ -18,6 +18,7 @@ from cflows_app.theme import FLOW_NAMES as WORDS
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
 from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.facts import Facts
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
@@ -69,6 +70,13 @@ class Session(param.Parameterized):
         if self.runner is not None:
             return self.runner.config
         return self.config if self.stored is None else self.stored.config
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of where and how that is computed."""
+        if self.runner is not None:
+            return self.runner.facts
+        return Facts() if self.stored is None else self.stored.facts
 
     @property
     def status(self) -> str:

@@ -275,3 +275,17 @@ def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browse
     page.get_by_text("The connection to the server is lost").wait_for(timeout=60_000)
     page.close()
     assert "Traceback" not in own_server.log.read_text()
+
+
+def test_the_foot_says_how_the_run_is_computed(visit):
+    visit.open()
+    foot = visit.page.locator("dl.foot")
+    text = foot.inner_text()
+    assert all(part in text for part in ("CPU", "steps/s on average", "gradients", "derivatives", "stored run"))
+    assert foot.get_attribute("aria-live") == "off"
+    visit.run()
+    visit.page.locator("dl.foot dd", has_text="limited by").or_(visit.page.locator("dl.foot dd", has_text="waiting for")).wait_for(
+        timeout=60_000
+    )
+    visit.pause()
+    foot.get_by_text("at rest: paused", exact=True).wait_for(timeout=30_000)

@@ -13,7 +13,7 @@ import pytest
 # Left to right, as in the architecture: a module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
     ("_version", "errors"),
-    ("frames", "schedules", "measure"),
+    ("frames", "schedules", "measure", "facts"),
     ("fields", "rules"),
     ("config",),
     ("linalg",),
