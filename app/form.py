@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import param
@@ -10,7 +11,8 @@ from cflows_app.theme import FLOW_LABELS, STROKES
 from cflows_core.config import FLOW_NAMES, OBSERVABLES, RunConfig
 from cflows_core.optimizers import KINDS
 from cflows_core.presets import PRESETS
-from cflows_core.rules import ABLATIONS
+from cflows_core.problems import files
+from cflows_core.rules import ABLATIONS, BY_FILE
 
 CHOICES = {
     "digits": "Digits, 8×8",
@@ -78,6 +80,9 @@ SHOWN_ONLY_WHEN = {
     "bias_correction": ("optimizer", _ADAPTIVE),
 }
 
+for _name in BY_FILE:
+    SHOWN_ONLY_WHEN.setdefault(_name, ("dataset", RunConfig.param["dataset"].objects))
+
 # The nine optimizers as their family has them: momentum kind down, preconditioner kind across (math.md 2).
 GRID_COLUMNS = ("P = 1/η", "scalar ν", "diagonal ν")
 GRID = (
@@ -144,10 +149,18 @@ def field(name: str) -> dict[str, Any]:
         "when": SHOWN_ONLY_WHEN.get(name),
     }
     if isinstance(parameter, param.Selector):
-        return control | {"kind": "choice", "choices": [[value, CHOICES.get(value, value)] for value in parameter.objects]}
+        own = [[file.dataset, label] for file, label in zip(files.used(), _labels(), strict=True)] if name == "dataset" else []
+        return control | {"kind": "choice", "choices": [[value, CHOICES.get(value, value)] for value in parameter.objects] + own}
     if isinstance(parameter, param.String):
         return control | {"kind": "text"}
     low, high = parameter.bounds
     soft = parameter.softbounds or (low, high)
     whole = isinstance(parameter, param.Integer)
     return control | {"kind": "whole" if whole else "number", "min": low, "max": high, "soft": list(soft)}
+
+
+def _labels() -> list[str]:
+    """The problem files' names; of those with one name, the folder too."""
+    paths = [Path(file.path) for file in files.used()]
+    names = [path.name for path in paths]
+    return [f"{path.parent.name}/{path.name}" if names.count(path.name) > 1 else path.name for path in paths]

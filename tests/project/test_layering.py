@@ -14,7 +14,8 @@ import pytest
 LAYERS: list[tuple[str, ...]] = [
     ("_version", "errors"),
     ("frames", "schedules", "measure", "facts"),
-    ("fields", "rules"),
+    ("fields",),
+    ("rules",),
     ("config",),
     ("linalg",),
     ("problems",),
