@@ -7,6 +7,7 @@ from typing import Any
 
 import param
 
+from cflows_app.glossary import glossary
 from cflows_app.theme import FLOW_LABELS, STROKES
 from cflows_core.config import FLOW_NAMES, OBSERVABLES, RunConfig
 from cflows_core.optimizers import KINDS
@@ -46,13 +47,6 @@ CHOICES = {
     "backward_error": "Second order",
 }
 
-# Flows for comparison: what each leaves out, or puts in its place.
-FLOW_HELP = {
-    "central_no_curvature": "The central flow with oscillations that act on ν alone: they do not push the sharpness down.",
-    "modified": "Gradient flow corrected to second order in η: right below the edge, and without knowledge of oscillations.",
-    "stationary": "The central flow with ν at rest at every moment: a flow of the weights alone.",
-    "stationary_limit": "The stationary flow's limit for large η and small β₂: it lowers the preconditioner's trace beside the loss.",
-}
 OBSERVED = {
     "test": "Test set",
     "valley": "Valley",
@@ -121,10 +115,12 @@ def specification() -> dict[str, Any]:
 def _flow(name: str) -> dict[str, Any]:
     """A flow's box: its label, help, stroke, and the optimizers that it exists for, None for all."""
     stroke, optimizers = STROKES[name], ABLATIONS.get(name)
+    term = "optimizer" if name == "discrete" else name
     return {
         "value": name,
         "label": FLOW_LABELS[name],
-        "doc": FLOW_HELP.get(name, ""),
+        "term": term,
+        "doc": glossary()[term].text,
         "stroke": [stroke.color, list(stroke.dash)],
         "optimizers": None if optimizers is None else list(optimizers),
     }
