@@ -33,7 +33,7 @@ function segmented(name, label, choices, choose) {
 function dropdown(name, label, choices, choose) {
   const options = choices.map(([value, text]) => h("option", {value}, text))
   const terms = new Map(choices.map(([value, , term]) => [value, term]))
-  const element = h("select", {name, "aria-label": label, title: terms.values().some(Boolean) ? null : label, onchange: () => choose(element.value)}, options)
+  const element = h("select", {name, "aria-label": label, title: [...terms.values()].some(Boolean) ? null : label, onchange: () => choose(element.value)}, options)
   return {element, set: (value) => { element.value = value; if (terms.get(value)) element.dataset.term = terms.get(value) }}
 }
 
