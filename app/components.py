@@ -84,3 +84,9 @@ class ViewBar(Component):
     """
 
     _esm = _script("viewbar.js")
+
+
+class Foot(Component):
+    """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
+
+    _esm = _script("foot.js")

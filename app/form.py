@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import param
 
+from cflows_app.glossary import glossary
 from cflows_app.theme import FLOW_LABELS, STROKES
 from cflows_core.config import FLOW_NAMES, OBSERVABLES, RunConfig
 from cflows_core.optimizers import KINDS
 from cflows_core.presets import PRESETS
-from cflows_core.rules import ABLATIONS
+from cflows_core.problems import files
+from cflows_core.rules import ABLATIONS, BY_FILE
 
 CHOICES = {
     "digits": "Digits, 8×8",
@@ -44,13 +47,6 @@ CHOICES = {
     "backward_error": "Second order",
 }
 
-# Flows for comparison: what each leaves out, or puts in its place.
-FLOW_HELP = {
-    "central_no_curvature": "The central flow with oscillations that act on ν alone: they do not push the sharpness down.",
-    "modified": "Gradient flow corrected to second order in η: right below the edge, and without knowledge of oscillations.",
-    "stationary": "The central flow with ν at rest at every moment: a flow of the weights alone.",
-    "stationary_limit": "The stationary flow's limit for large η and small β₂: it lowers the preconditioner's trace beside the loss.",
-}
 OBSERVED = {
     "test": "Test set",
     "valley": "Valley",
@@ -77,6 +73,9 @@ SHOWN_ONLY_WHEN = {
     "eps": ("optimizer", _ADAPTIVE),
     "bias_correction": ("optimizer", _ADAPTIVE),
 }
+
+for _name in BY_FILE:
+    SHOWN_ONLY_WHEN.setdefault(_name, ("dataset", RunConfig.param["dataset"].objects))
 
 # The nine optimizers as their family has them: momentum kind down, preconditioner kind across (math.md 2).
 GRID_COLUMNS = ("P = 1/η", "scalar ν", "diagonal ν")
@@ -116,10 +115,12 @@ def specification() -> dict[str, Any]:
 def _flow(name: str) -> dict[str, Any]:
     """A flow's box: its label, help, stroke, and the optimizers that it exists for, None for all."""
     stroke, optimizers = STROKES[name], ABLATIONS.get(name)
+    term = "optimizer" if name == "discrete" else name
     return {
         "value": name,
         "label": FLOW_LABELS[name],
-        "doc": FLOW_HELP.get(name, ""),
+        "term": term,
+        "doc": glossary()[term].text,
         "stroke": [stroke.color, list(stroke.dash)],
         "optimizers": None if optimizers is None else list(optimizers),
     }
@@ -144,10 +145,18 @@ def field(name: str) -> dict[str, Any]:
         "when": SHOWN_ONLY_WHEN.get(name),
     }
     if isinstance(parameter, param.Selector):
-        return control | {"kind": "choice", "choices": [[value, CHOICES.get(value, value)] for value in parameter.objects]}
+        own = [[file.dataset, label] for file, label in zip(files.used(), _labels(), strict=True)] if name == "dataset" else []
+        return control | {"kind": "choice", "choices": [[value, CHOICES.get(value, value)] for value in parameter.objects] + own}
     if isinstance(parameter, param.String):
         return control | {"kind": "text"}
     low, high = parameter.bounds
     soft = parameter.softbounds or (low, high)
     whole = isinstance(parameter, param.Integer)
     return control | {"kind": "whole" if whole else "number", "min": low, "max": high, "soft": list(soft)}
+
+
+def _labels() -> list[str]:
+    """The problem files' names; of those with one name, the folder too."""
+    paths = [Path(file.path) for file in files.used()]
+    names = [path.name for path in paths]
+    return [f"{path.parent.name}/{path.name}" if names.count(path.name) > 1 else path.name for path in paths]

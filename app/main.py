@@ -24,6 +24,8 @@ from cflows_app.session import Session
 from cflows_app.shell import page_template
 from cflows_core.engine import Engine
 from cflows_core.errors import EngineError
+from cflows_core.problems import files
+from cflows_core.problems.files import ProblemFile
 
 TICK = 50  # milliseconds between looks for news
 EVERYWHERE = ("", "0.0.0.0", "::")
@@ -39,14 +41,18 @@ def serve(
     threads: int = 1,
     cluster: str = "",
     origins: Sequence[str] = (),
+    problems: Sequence[ProblemFile] = (),
 ) -> None:
     """Serve the dashboard until interrupted.
 
     port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. cluster: the address of
     a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
-    names under which browsers may reach it, beside the machine's own. Raises EngineError where no worker, or no port, is to be had.
+    names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
+    beside the data sets. Raises EngineError where no worker, or no port, is to be had.
     """
+    files.use(problems)
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
+    make_engine = partial(make_engine, problems=problems)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(port, address, show, make_engine, origins))

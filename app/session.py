@@ -15,13 +15,15 @@ import param
 
 from cflows_app.stored import Stored, stored_run
 from cflows_app.theme import FLOW_NAMES as WORDS
-from cflows_core.config import FLOW_NAMES, RunConfig
+from cflows_core.config import FLOW_NAMES, RunConfig, problem_of_file
 from cflows_core.engine import Engine, Runner
 from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.facts import Facts
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
-from cflows_core.rules import ABLATIONS, READS, fitting_width
+from cflows_core.problems import files
+from cflows_core.rules import ABLATIONS, READS, fitting_width, is_file
 from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
@@ -70,6 +72,13 @@ class Session(param.Parameterized):
         if self.runner is not None:
             return self.runner.config
         return self.config if self.stored is None else self.stored.config
+
+    @property
+    def facts(self) -> Facts:
+        """What is known of where and how that is computed."""
+        if self.runner is not None:
+            return self.runner.facts
+        return Facts() if self.stored is None else self.stored.facts
 
     @property
     def status(self) -> str:
@@ -332,12 +341,17 @@ def fitting(config: RunConfig, **fields: Any) -> RunConfig:
         fields["observe"] = [name for name in config.observe if name != "stationary"]
     if {"dataset", "architecture"} & set(fields):
         fields = _problem(config, **fields)
+        if is_file(fields["dataset"]):
+            files.find(fields["dataset"])
+            fields |= problem_of_file(fields["dataset"])
     return config.replace(**fields)
 
 
 def _problem(config: RunConfig, **fields: Any) -> dict[str, Any]:
     """The fields with data that the model reads, a loss that the data has and a width that the model takes."""
-    dataset, architecture = fields.get("dataset", config.dataset), fields.get("architecture", config.architecture)
+    dataset, architecture = fields.setdefault("dataset", config.dataset), fields.get("architecture", config.architecture)
+    if is_file(dataset) and "architecture" not in fields:
+        return fields
     if dataset not in READS.get(architecture, (dataset,)):
         if "architecture" in fields:
             fields["dataset"] = dataset = READS[architecture][0]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
 from typing import Any
 
 import panel as pn
 from bokeh.document import Document
 
+from cflows_app.glossary import plain, term_of
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.theme import DARK, FONT, LIGHT, css_variables
 from cflows_app.views.base import View
@@ -45,12 +47,17 @@ def page_template(page: ExplorePage, theme: str) -> pn.Template:
     template.page = page
     for name, part in page.components.items():
         template.add_panel(name, part)
-    views = [{"key": view.key, "title": view.title, "caption": view.caption, "room": _room(view)} for view in page.views]
+    views = [
+        {"key": view.key, "title": view.title, "caption": view.caption, "room": _room(view), "term": term_of(view.key, "title")}
+        for view in page.views
+    ]
+    cards = json.dumps(plain(), ensure_ascii=False).replace("</", "<\\/")
     for name, value in {
         "views": views,
+        "cards": cards,
         "theme": theme,
         "style": _style(),
-        "script": ";\n".join(map(_text, ("page.js", "figure.js"))),
+        "script": ";\n".join(map(_text, ("page.js", "card.js", "figure.js"))),
         "icon": _icon(),
     }.items():
         template.add_variable(name, value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
+from cflows_core.facts import Facts
 from cflows_core.history import History
 from cflows_core.store import Run
 
@@ -21,6 +22,7 @@ class Stored:
     path: Path
     config: RunConfig
     history: History
+    facts: Facts = field(default_factory=Facts)
 
 
 @functools.cache
@@ -31,4 +33,4 @@ def stored_run(preset: str) -> Stored | None:
         run = Run.open(path)
     except StoreError:
         return None
-    return Stored(path, run.config, History.from_run(run))
+    return Stored(path, run.config, History.from_run(run), Facts.from_plain(run.meta))

@@ -8,9 +8,11 @@ from typing import Any
 from cflows_app.session import Session, present
 from cflows_app.streaming import Reading
 from cflows_core.config import RunConfig
+from cflows_core.errors import ConfigError
 from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
 from cflows_core.problems.build import count_parameters
+from cflows_core.rules import is_file
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
 LABEL = 0.1  # of a plot's width, that a label takes
@@ -42,8 +44,12 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[str
 
 @lru_cache(maxsize=256)
 def problem_hint(config: RunConfig) -> str:
-    """How large the network in the controls is."""
-    return f"{count_parameters(config):,} weights to train."
+    """How large the network in the controls is; of a problem file that is not there, what to do."""
+    try:
+        weights = f"{count_parameters(config):,} weights to train."
+    except ConfigError as problem:
+        return str(problem)
+    return f"{weights} The file decides model, data, loss and precision." if is_file(config.dataset) else weights
 
 
 def step_size_hint(config: RunConfig) -> str:

@@ -6,7 +6,10 @@ processor from the run that they show.
 
 from __future__ import annotations
 
+from collections import deque
+
 SHORTEST = 0.1  # seconds from one drawing to the next: more often is not seen
+WINDOW = 2.0  # seconds over which the share of time that drawing takes is measured
 LOST = 2.0  # seconds after which an answer is not waited for: a hidden tab draws nothing and says nothing
 
 
@@ -18,6 +21,7 @@ class Turns:
         self._sent = float("-inf")
         self._next = float("-inf")
         self._answers = False  # nobody may be there to answer
+        self._spent: deque[tuple[float, float]] = deque()
 
     def open(self, now: float) -> bool:
         """Whether a drawing may be sent now."""
@@ -36,3 +40,13 @@ class Turns:
         if number == self.number:
             took = min(now - self._sent, LOST)
             self._next = max(self._sent + SHORTEST, now + took)
+
+    def took(self, seconds: float, now: float) -> None:
+        """Making a drawing held the server up for so long."""
+        self._spent.append((now, seconds))
+
+    def share(self, now: float) -> float:
+        """Of the last two seconds, what making drawings took."""
+        while self._spent and self._spent[0][0] < now - WINDOW:
+            self._spent.popleft()
+        return sum(seconds for _, seconds in self._spent) / WINDOW

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import param
 
 from cflows_core.errors import ConfigError
-from cflows_core.fields import GROUPS, LIVE, UNITS, accepted, accepted_changes
-from cflows_core.rules import ABLATIONS, check_together
+from cflows_core.fields import GROUPS, LIVE, UNITS, DataSelector, accepted, accepted_changes
+from cflows_core.rules import ABLATIONS, BY_FILE, check_together
 from cflows_core.schedules import schedule_from
 
 FLOW_NAMES = ("discrete", "stable", "central", "rod")
@@ -37,12 +37,12 @@ class RunConfig(param.Parameterized):
     """
 
     # Problem
-    dataset = param.Selector(
+    dataset = DataSelector(
         default="digits",
         objects=["digits", "cifar10", "sorting", "chebyshev"],
         constant=True,
         label="Data",
-        doc="Training data: real images, sequences to be sorted, or a polynomial to be fitted.",
+        doc="Training data: real images, sequences to be sorted, a polynomial to be fitted, or a file of your own (--problem).",
     )
     degree = param.Integer(
         default=3, bounds=(1, 12), softbounds=(2, 6), constant=True, label="Degree", doc="Degree of the Chebyshev polynomial."
@@ -373,3 +373,8 @@ class RunConfig(param.Parameterized):
 
 def _plain_default(parameter: Any) -> Any:
     return list(parameter.default) if isinstance(parameter.default, (tuple, list)) else parameter.default
+
+
+def problem_of_file(dataset: str) -> dict[str, Any]:
+    """The fields that name a problem file, what the file decides at its defaults."""
+    return {"dataset": dataset, **{name: _plain_default(RunConfig.param[name]) for name in BY_FILE}}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Callable
 from typing import Any
 
 import param
 
 from cflows_core.errors import ConfigError
+
+FILE = "file:"  # begins the name of a problem of one's own (problems/files.py)
+_FILE_NAME = re.compile(FILE + r"[A-Za-z0-9_.-]+@[0-9a-f]{16}")
 
 # In the order in which they are listed everywhere.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -42,6 +46,14 @@ UNITS: dict[str, str] = {
     "record_every": "steps",
     "checkpoint_every": "steps",
 }
+
+
+class DataSelector(param.Selector):
+    """One of its objects, or the name of a problem file, which need not be at hand: `file:NAME@DIGEST`."""
+
+    def _validate(self, val: Any) -> None:
+        if not (isinstance(val, str) and _FILE_NAME.fullmatch(val)):
+            super()._validate(val)
 
 
 def accepted(name: str, parameter: param.Parameter, value: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cflows_core.errors import ConfigError
+from cflows_core.fields import FILE
 
 # Flows for comparison, each with the optimizers that it exists for.
 ABLATIONS = {
@@ -24,6 +25,16 @@ READS = {
 BY_FOUR = ("resnet", "vit", "transformer")
 
 
+# What a problem file decides (problems/files.py).
+BY_FILE = ("degree", "architecture", "width", "depth", "activation", "activation_mix", "criterion", "targets", "head_scale", "n_train")
+BY_FILE += ("classes", "derivatives", "dtype", "device", "max_memory")
+
+
+def is_file(dataset: str) -> bool:
+    """Whether this names a problem file."""
+    return dataset.startswith(FILE)
+
+
 def fitting_width(architecture: str, width: int) -> int:
     """The least width from `width` on that the architecture takes."""
     return -(-width // 4) * 4 if architecture in BY_FOUR else width
@@ -31,7 +42,11 @@ def fitting_width(architecture: str, width: int) -> int:
 
 def check_together(config: Any) -> None:
     """Raises `ConfigError` for a `RunConfig` whose fields contradict one another."""
-    if config.dataset not in READS[config.architecture]:
+    if is_file(config.dataset):
+        for name in BY_FILE:
+            if getattr(config, name) != config.param[name].default:
+                raise ConfigError(f"A problem file decides `{name}` itself, got {name}={getattr(config, name)!r} beside it: leave it out.")
+    elif config.dataset not in READS[config.architecture]:
         readers = [name for name, data in READS.items() if config.dataset in data]
         raise ConfigError(
             f"`architecture` must be one that reads {config.dataset}, got {config.architecture!r}: "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cflows_core.config import RunConfig
+from cflows_core.facts import Facts
 from cflows_core.frames import Frame
 from cflows_core.problems.objective import Objective
 from cflows_core.schedules import Schedule
@@ -38,7 +39,7 @@ def run(
     """
     _use_threads(config)
     simulation = Simulation(config, objective, weights, schedule=schedule)
-    with Recorder(out, config, machine(simulation), overwrite=overwrite) as recorder:
+    with Recorder(out, config, Facts.of(simulation.objective).to_plain(), overwrite=overwrite) as recorder:
         _drive(simulation, recorder, progress, on_frame, until)
     return recorder.run
 
@@ -66,18 +67,6 @@ def resume(
         recorder.config = simulation.config
         _drive(simulation, recorder, progress, on_frame)
     return Run.open(path)
-
-
-def machine(simulation: Simulation) -> dict[str, Any]:
-    """What a stored run records of where it ran."""
-    objective = simulation.objective
-    return {
-        "device": str(objective.device),
-        "dtype": str(objective.dtype).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "derivatives": objective.derivatives,
-        "parameters": objective.n_params,
-    }
 
 
 def _use_threads(config: RunConfig) -> None:

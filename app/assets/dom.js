@@ -20,10 +20,10 @@ function swatch(color, dash, width = 2) {
 // A row of choices of which one holds: radio buttons that look like one control.
 function segmented(name, label, choices, choose) {
   const inputs = new Map()
-  const parts = choices.map(([value, text]) => {
+  const parts = choices.map(([value, text, term]) => {
     const input = h("input", {type: "radio", name, value: String(value), onchange: () => choose(value)})
     inputs.set(value, input)
-    return h("label", {}, input, h("span", {}, text))
+    return h("label", {"data-term": term}, input, h("span", {}, text))
   })
   const element = h("div", {class: "segmented", role: "radiogroup", "aria-label": label}, parts)
   return {element, set: (value) => { const input = inputs.get(value); if (input) input.checked = true }}
@@ -32,8 +32,9 @@ function segmented(name, label, choices, choose) {
 // The same for many choices: a list that opens.
 function dropdown(name, label, choices, choose) {
   const options = choices.map(([value, text]) => h("option", {value}, text))
-  const element = h("select", {name, "aria-label": label, title: label, onchange: () => choose(element.value)}, options)
-  return {element, set: (value) => { element.value = value }}
+  const terms = new Map(choices.map(([value, , term]) => [value, term]))
+  const element = h("select", {name, "aria-label": label, title: [...terms.values()].some(Boolean) ? null : label, onchange: () => choose(element.value)}, options)
+  return {element, set: (value) => { element.value = value; if (terms.get(value)) element.dataset.term = terms.get(value) }}
 }
 
 // A sentence in which `names` stand between backticks.

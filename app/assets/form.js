@@ -8,7 +8,7 @@ export function render({model}) {
 
   function control(field) {
     const id = `field-${field.name}`
-    const common = {id, title: field.doc, "aria-description": field.doc, "aria-describedby": `${id}-error`}
+    const common = {id, "data-term": `field.${field.name}`, "aria-description": field.doc, "aria-describedby": `${id}-error`}
     if (field.kind === "choice") {
       const options = field.choices.map(([value, label]) => h("option", {value}, label))
       return h("select", {...common, onchange: (event) => send(field.name, event.target.value)}, options)
@@ -22,7 +22,7 @@ export function render({model}) {
     const input = control(field)
     const unit = field.unit ? h("span", {class: "unit"}, ` (${field.unit})`) : null
     const error = h("p", {class: "refused", id: `${input.id}-error`, role: "alert", hidden: true})
-    const element = h("div", {class: "field", "data-field": field.name}, h("label", {for: input.id, title: field.doc}, field.label, unit), input, extra, error)
+    const element = h("div", {class: "field", "data-field": field.name}, h("label", {for: input.id, "data-term": `field.${field.name}`}, field.label, unit), input, extra, error)
     fields.set(field.name, {field, input, error, element})
     return element
   }
@@ -45,9 +45,9 @@ export function render({model}) {
   const {columns, rows, doc} = spec.optimizer
   const cells = rows.flatMap(({label, cells}) => cells.map((cell, column) => {
     const input = h("input", {type: "radio", name: "optimizer", value: cell.value, "aria-label": cell.label, onchange: () => send("optimizer", cell.value)})
-    const title = `${cell.label}: ${label}, ${columns[column]}`
+    const name = `${cell.label}: ${label}, ${columns[column]}`
     fields.set(`optimizer-${cell.value}`, {input})
-    return h("label", {class: "cell", title}, input, h("span", {}, cell.label.replace("Scalar ", "S-")))
+    return h("label", {class: "cell", "data-term": `optimizer.${cell.value}`, "data-name": name}, input, h("span", {}, cell.label.replace("Scalar ", "S-")))
   }))
   const grid = h("div", {class: "optimizers", role: "radiogroup", "aria-label": doc},
     columns.map((text) => h("span", {class: "column", "aria-hidden": "true"}, text)), cells)
@@ -55,7 +55,7 @@ export function render({model}) {
   // Step size: a slider over its decades beside the number
   const [low, high] = spec.lr.soft.map(Math.log10)
   const slider = h("input", {
-    type: "range", min: 0, max: POSITIONS, step: 1, class: "log", "aria-label": `${spec.lr.label}, on a logarithmic scale`, title: spec.lr.doc,
+    type: "range", min: 0, max: POSITIONS, step: 1, class: "log", "aria-label": `${spec.lr.label}, on a logarithmic scale`, "data-term": "field.lr",
     oninput: () => { lr.input.value = atPosition(slider.value); sayValue() },
     onchange: () => send("lr", atPosition(slider.value)),
   })
@@ -71,10 +71,10 @@ export function render({model}) {
   function boxes(name, entries, changed) {
     const ticked = () => made.filter(({input, element}) => input.checked && !element.hidden).map(({input}) => input.value)
     const error = h("p", {class: "refused", id: `field-${name}-error`, role: "alert", hidden: true})
-    const made = entries.map(({value, label, doc, stroke, optimizers}) => {
+    const made = entries.map(({value, label, doc, term, stroke, optimizers}) => {
       const input = h("input", {type: "checkbox", value, "aria-description": doc, "aria-describedby": error.id, onchange: () => changed(ticked())})
       const sample = stroke ? swatch(stroke[0], stroke[1], 2.5) : null
-      return {input, optimizers, element: h("label", {class: "flow", title: doc}, input, sample, h("span", {}, label))}
+      return {input, optimizers, element: h("label", {class: "flow", "data-term": term, title: term ? null : doc}, input, sample, h("span", {}, label))}
     })
     const draw = (chosen, optimizer, sentence) => {
       for (const {input, optimizers, element} of made) {

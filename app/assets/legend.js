@@ -10,9 +10,9 @@ export function render({model}) {
   let drawn = ""
 
   function button(entry) {
-    const {label, color, dash, width, on} = entry
+    const {label, term, color, dash, width, on} = entry
     return h("button", {
-      type: "button", class: "entry", "aria-pressed": String(on), title: on ? `Hide “${label}”` : `Show “${label}”`,
+      type: "button", class: "entry", "aria-pressed": String(on), "data-term": term, title: term ? null : on ? `Hide “${label}”` : `Show “${label}”`,
       onclick: () => model.send_msg({toggle: label}),
     }, swatch(color, dash, width), label)
   }

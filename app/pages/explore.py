@@ -8,7 +8,8 @@ from typing import Any
 from bokeh.plotting import figure
 
 from cflows_app import texts
-from cflows_app.components import Component, Form, Legend, Scrubber, Status, Transport, ViewBar
+from cflows_app.components import Component, Foot, Form, Legend, Scrubber, Status, Transport, ViewBar
+from cflows_app.footing import footing
 from cflows_app.form import specification
 from cflows_app.session import Session
 from cflows_app.streaming import AXIS, Reading, Table
@@ -22,6 +23,7 @@ from cflows_app.views.canvas import Canvas
 SMOOTHING = 20.0  # steps
 WIDEST = 100.0
 PHASE_SECONDS = 0.4  # between looks for a new phase
+FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 SAY_SECONDS = 10.0  # between steps told to screen readers
 
 
@@ -39,26 +41,22 @@ class ExplorePage:
         self.viewbar = ViewBar(self._on_viewbar)
         self.scrubber = Scrubber(self._on_scrubber)
         self.moment: int | None = None  # the step that the visitor looks back at
+        self.foot = Foot(lambda _: None)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at, self._told_of = None, 0.0, ""
+        self._footed: tuple[float, object] = (0.0, None)
         self.tick()
 
     @property
     def components(self) -> dict[str, Component]:
         """Name in the page's template -> the component that stands there."""
         legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
-        return {
-            "form": self.form,
-            "transport": self.transport,
-            "status": self.status,
-            "viewbar": self.viewbar,
-            "scrubber": self.scrubber,
-            **legends,
-        }
+        parts = {"form": self.form, "transport": self.transport, "status": self.status, "viewbar": self.viewbar}
+        return parts | {"scrubber": self.scrubber, "foot": self.foot} | legends
 
     @property
     def figures(self) -> dict[str, figure]:
@@ -106,6 +104,7 @@ class ExplorePage:
                 self.canvas.marks.data = marks
             self._stale = False
             self.turns.sent(now)
+        self.turns.took(time.monotonic() - now, now)
 
     def _draw_former(self) -> None:
         """The version that was forked, beneath the one that the controls act on."""
@@ -150,6 +149,9 @@ class ExplorePage:
         self.viewbar.show(smoothing=self.canvas.table.sigma, following=self.axis.following, **axis)
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
+        if now - self._footed[0] > FOOT_SECONDS or self._footed[1] != (status, history):
+            self._footed = now, (status, history)
+            self.foot.show(items=footing(session, self.turns.share(now)))
         self.form.show(
             values=texts.values_shown(session),
             errors=session.errors,

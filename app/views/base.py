@@ -11,6 +11,7 @@ from bokeh.events import RangesUpdate
 from bokeh.models import GlyphRenderer, HoverTool, Line
 from bokeh.plotting import figure
 
+from cflows_app.glossary import term_of
 from cflows_app.streaming import Column, Reading
 from cflows_app.theme import Stroke
 from cflows_app.views.canvas import Canvas, render
@@ -116,7 +117,14 @@ class View(ABC):
     def legend(self) -> list[dict[str, Any]]:
         """The legend for the page: entries of the flows that are shown."""
         return [
-            {"label": label, "color": stroke.color, "dash": list(stroke.dash), "width": stroke.width, "on": label not in self.hidden}
+            {
+                "label": label,
+                "term": term_of(self.key, label),
+                "color": stroke.color,
+                "dash": list(stroke.dash),
+                "width": stroke.width,
+                "on": label not in self.hidden,
+            }
             for label, (flow, stroke) in self.entries.items()
             if flow in self.flows and label not in self.absent
         ]
@@ -125,7 +133,12 @@ class View(ABC):
     def offers(self) -> list[dict[str, Any]]:
         """The choices for the page."""
         return [
-            {"name": name, "label": f"{self.title}: {name}", "values": [list(pair) for pair in values.items()], "value": self.choices[name]}
+            {
+                "name": name,
+                "label": f"{self.title}: {name}",
+                "values": [[value, text, term_of(self.key, f"{name}.{value}")] for value, text in values.items()],
+                "value": self.choices[name],
+            }
             for name, values in self.options.items()
         ]
 

@@ -51,6 +51,8 @@ def _dispatch(argv: Sequence[str]) -> int:
     if given.command == "run":
         return _finish(running.start(arguments.config_of(given), given.out, given.quiet, given.until), given.quiet)
     if given.command == "resume":
+        if given.problem is not None:
+            arguments.own_problem(given.problem)
         return _finish(running.resume(given.path, given.steps, given.quiet), given.quiet)
     if given.command == "presets":
         tables.presets()
@@ -91,7 +93,10 @@ def _app(given: argparse.Namespace) -> int:
         if (missing.name or "").split(".")[0] in ("cflows_app", "cflows_core"):
             raise  # a damaged installation, which installing the extra would not mend
         raise CflowsError(f"The dashboard needs the package {missing.name}, which is not installed: pip install 'cflows[app]'.") from None
-    serve(given.port, given.address, given.show, workers=given.workers, threads=given.threads, cluster=given.cluster)
+    from cflows_core.problems.files import ProblemFile
+
+    problems = [ProblemFile.read(path).checked() for path in given.problem or []]
+    serve(given.port, given.address, given.show, workers=given.workers, threads=given.threads, cluster=given.cluster, problems=problems)
     return 0
 
 

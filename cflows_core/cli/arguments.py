@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import param
 
 from cflows_core._version import __version__
-from cflows_core.config import RunConfig
+from cflows_core.config import RunConfig, problem_of_file
 from cflows_core.errors import CflowsError
 
 _GROUP_TITLES = {"problem": "problem", "optimizer": "optimizer", "flows": "flows", "run": "how to run"}
@@ -55,6 +55,7 @@ def build() -> SentenceParser:
         allow_abbrev=False,
     )
     run.add_argument("--preset", metavar="NAME", help="start from this named configuration; other flags change it")
+    _add_problem(run, "train what make_objective() in this Python file returns, in place of a data set and a model", "store")
     run.add_argument("--out", metavar="PATH", help="store the run in this new Zarr directory, e.g. runs/first.zarr")
     run.add_argument("--until", type=_number, metavar="STEP", help="pause after this optimizer step; `cflows resume` goes on")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
@@ -68,6 +69,7 @@ def build() -> SentenceParser:
     )
     resume.add_argument("path", metavar="PATH", help="a run that `cflows run --out PATH` stored")
     resume.add_argument("--steps", type=_number, metavar="N", help="go on N steps beyond the end that the run has now")
+    _add_problem(resume, "the file again, for a run that was started with one", "store")
     resume.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
     commands.add_parser("presets", help="list the named configurations", allow_abbrev=False)
@@ -98,10 +100,15 @@ def build() -> SentenceParser:
     app.add_argument("--show", action="store_true", help="open a browser")
     app.add_argument("--workers", type=_number, default=1, metavar="N", help="worker processes [default 1]")
     app.add_argument("--threads", type=_number, default=1, metavar="N", help="CPU threads of each simulation [default 1]")
+    _add_problem(app, "offer what make_objective() in this Python file returns; may be given several times", "append")
     app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
 
     commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)
     return parser
+
+
+def _add_problem(parser: argparse.ArgumentParser, meaning: str, action: str) -> None:
+    parser.add_argument("--problem", metavar="FILE.py", action=action, help=f"{meaning} (docs/your-model.md); the file is executed")
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -121,11 +128,24 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def config_of(arguments: argparse.Namespace) -> RunConfig:
     """The configuration that `cflows run` was asked for: a preset, or the defaults, with the given flags on top."""
     given = {name: getattr(arguments, name) for name in RunConfig.fields() if hasattr(arguments, name)}
+    if arguments.problem is not None:
+        if "dataset" in given:
+            raise UsageError(f"`--problem` takes the place of a data set, got --dataset {given['dataset']} as well: leave one out.")
+        given = {**problem_of_file(own_problem(arguments.problem)), **given}
     if arguments.preset is None:
         return RunConfig(**given)
     from cflows_core import presets
 
     return presets.get(arguments.preset).config.replace(**given)
+
+
+def own_problem(path: str) -> str:
+    """Let configurations name the problem file at `path`; how they do. Raises `ModelError`."""
+    from cflows_core.problems import files
+
+    file = files.ProblemFile.read(path)
+    files.use([file])
+    return file.dataset
 
 
 def _add_config_flags(parser: argparse.ArgumentParser) -> None:

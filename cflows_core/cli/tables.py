@@ -6,6 +6,8 @@ import math
 import sys
 from typing import TYPE_CHECKING, Any
 
+from cflows_core.facts import Facts
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
 
 # Width where the output is no terminal, so that a table in a file or a pipe is not squeezed into 80 columns.
 PLAIN_WIDTH = 132
-# How a run's second and third derivatives were taken.
-DERIVATIVES = {"exact": ", exact derivatives", "differences": ", derivatives by differences of gradients"}
 
 
 def console() -> Console:
@@ -53,8 +53,9 @@ def summary(run: Run) -> None:
     rate, gradients = _number(numbers["steps_per_second"], ".0f"), _number(numbers["gradients"], ",.0f")
     length = _number(numbers["path_length"], ".3g") or "unknown"
     spent = f"{numbers['last_step']:,} steps in {numbers['wall_time']:.1f} s ({rate} steps/s), {gradients} gradients"
-    derivatives = DERIVATIVES.get(run.meta.get("derivatives", ""), "")
-    out.print(Text(f"{run.meta['parameters']:,} weights{derivatives}; {spent}, path length {length}; {where}."))
+    facts = Facts.from_plain(run.meta)
+    what = ", ".join(filter(None, (f"{facts.parameters:,} weights", facts.how)))
+    out.print(Text(f"{what}; {spent}, path length {length}; {where}."))
     for event in run.events:
         if event.kind in ("stopped", "settling", "settled", "note", "change"):
             out.print(Text(f"Step {event.step:,}: {event.message}"))

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cflows_core.config import RunConfig
 from cflows_core.engine.host import SimulationHost, describe, use_threads
 from cflows_core.errors import CflowsError, EngineError
+from cflows_core.problems import files
 
 if TYPE_CHECKING:
+    from cflows_core.problems.files import ProblemFile
     from cflows_core.problems.objective import Objective
     from cflows_core.simulation import Simulation
 
@@ -64,11 +66,13 @@ class SimulationActor:
     do, and each keeps its own PyTorch setting. Measured with two small simulations: switching costs them about a fifth
     of their speed, against waiting for the whole of the other's step. Forks stay in their original's thread.
 
-    threads: PyTorch's CPU threads where the configuration leaves them open; 0 leaves the machine's setting.
+    threads: PyTorch's CPU threads where the configuration leaves them open; 0 leaves the machine's setting. problems: files whose
+    problems configurations may name.
     """
 
-    def __init__(self, threads: int = 0):
+    def __init__(self, threads: int = 0, problems: tuple[ProblemFile, ...] = ()):
         self._threads = threads
+        files.use(problems)
         self._thread: WorkThread | None = None
         self._host: SimulationHost | None = None
 

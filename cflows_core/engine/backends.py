@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cflows_core.engine.actor import SimulationActor
 from cflows_core.engine.warm import warm_up
 from cflows_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from cflows_core.problems.files import ProblemFile
 
 
 class WorkerLost(EngineError):
@@ -52,11 +55,11 @@ class LocalHandle:
 class InProcess:
     """Actors in this process, each computing in its own thread."""
 
-    def __init__(self, threads: int = 0):
-        self.threads = threads
+    def __init__(self, threads: int = 0, problems: tuple[ProblemFile, ...] = ()):
+        self.threads, self.problems = threads, problems
 
     async def place(self, near: Handle | None = None) -> LocalHandle:
-        return LocalHandle(SimulationActor(self.threads))
+        return LocalHandle(SimulationActor(self.threads, self.problems))
 
     async def ready(self) -> list[float]:
         return [await asyncio.to_thread(warm_up)]

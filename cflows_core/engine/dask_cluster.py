@@ -10,12 +10,15 @@ import multiprocessing
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cflows_core.engine.actor import SimulationActor
 from cflows_core.engine.backends import Handle, WorkerLost
 from cflows_core.engine.warm import warm_up
 from cflows_core.errors import EngineError
+
+if TYPE_CHECKING:
+    from cflows_core.problems.files import ProblemFile
 
 CONNECT_SECONDS = 10.0
 PLACE_SECONDS = 60.0  # a restarted worker takes some seconds; on a busy machine, many
@@ -69,12 +72,12 @@ class DaskCluster:
     no other user of the machine can hand code to the workers.
     """
 
-    def __init__(self, client: Any, cluster: Any | None, threads: int):
-        self.client, self.cluster, self.threads = client, cluster, threads
+    def __init__(self, client: Any, cluster: Any | None, threads: int, problems: tuple[ProblemFile, ...] = ()):
+        self.client, self.cluster, self.threads, self.problems = client, cluster, threads, problems
         self.encrypted = client.scheduler.address.startswith("tls://")
 
     @classmethod
-    async def local(cls, n_workers: int, threads: int) -> DaskCluster:
+    async def local(cls, n_workers: int, threads: int, problems: tuple[ProblemFile, ...] = ()) -> DaskCluster:
         """Start worker processes on this machine. Raises EngineError."""
         _check_entry_point()
         distributed = await _distributed()
@@ -119,10 +122,10 @@ class DaskCluster:
                 f"The worker processes did not start ({_message(problem)}): a script must start them under {_GUARD}, "
                 "or use Engine.in_process()."
             ) from None
-        return cls(client, cluster, threads)
+        return cls(client, cluster, threads, problems)
 
     @classmethod
-    async def connect(cls, address: str, threads: int) -> DaskCluster:
+    async def connect(cls, address: str, threads: int, problems: tuple[ProblemFile, ...] = ()) -> DaskCluster:
         """Use the cluster whose scheduler is at `address`. Raises EngineError."""
         distributed = await _distributed()
         client = None
@@ -136,7 +139,7 @@ class DaskCluster:
                 f"No Dask scheduler answers at {address} ({_message(problem)}): start one with `dask scheduler`, or "
                 "compute on this machine."
             ) from None
-        self = cls(client, None, threads)
+        self = cls(client, None, threads, problems)
         try:
             await client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             await self.ready()
@@ -153,7 +156,7 @@ class DaskCluster:
     async def place(self, near: Handle | None = None) -> DaskHandle:
         """A new actor, on the worker that has fewest unless `near` says. Raises EngineError where none is free."""
         where = {"workers": [near.address], "allow_other_workers": False} if isinstance(near, DaskHandle) else {}
-        future = self.client.submit(SimulationActor, self.threads, actor=True, pure=False, **where)
+        future = self.client.submit(SimulationActor, self.threads, self.problems, actor=True, pure=False, **where)
         try:
             with self.client.as_current():  # an actor's handle looks for its client while it is unpacked
                 actor = await asyncio.wait_for(future.result(), PLACE_SECONDS)

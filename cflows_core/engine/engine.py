@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from cflows_core.errors import CflowsError, ConfigError, EngineError
 from cflows_core.history import History
 
 if TYPE_CHECKING:
+    from cflows_core.problems.files import ProblemFile
     from cflows_core.problems.objective import Objective
 
 PathLike = str | os.PathLike[str]
@@ -39,32 +41,33 @@ class Engine:
         self._shared: dict[tuple[str, str | None], asyncio.Task[Runner]] = {}
 
     @classmethod
-    async def local(cls, n_workers: int = 1, threads: int = 1) -> Engine:
+    async def local(cls, n_workers: int = 1, threads: int = 1, problems: Sequence[ProblemFile] = ()) -> Engine:
         """Worker processes on this machine, which only it can reach.
 
-        threads: PyTorch's CPU threads in each simulation whose configuration leaves them open. Raises ConfigError for
+        threads: PyTorch's CPU threads in each simulation whose configuration leaves them open. problems: files whose
+        problems configurations may name; workers execute them, and no others. Raises ConfigError for
         fewer than one of either; EngineError where processes cannot be started, or Dask is missing.
         """
         for name, value in (("n_workers", n_workers), ("threads", threads)):
             if value < 1:
                 raise ConfigError(f"`{name}` must be a whole number of at least 1, got {value}.")
         begin = time.perf_counter()
-        return cls(await DaskCluster.local(n_workers, threads), time.perf_counter() - begin)
+        return cls(await DaskCluster.local(n_workers, threads, tuple(problems)), time.perf_counter() - begin)
 
     @classmethod
-    async def connect(cls, address: str, threads: int = 0) -> Engine:
+    async def connect(cls, address: str, threads: int = 0, problems: Sequence[ProblemFile] = ()) -> Engine:
         """The workers of a running Dask cluster, for example "tcp://10.0.0.5:8786"; paths are those of its machines.
 
         Connect only to a cluster you trust: whoever reaches its scheduler can run code. Raises EngineError where none
         answers, where it has no workers, or where they lack cflows.
         """
         begin = time.perf_counter()
-        return cls(await DaskCluster.connect(address, threads), time.perf_counter() - begin)
+        return cls(await DaskCluster.connect(address, threads, tuple(problems)), time.perf_counter() - begin)
 
     @classmethod
-    def in_process(cls, threads: int = 0) -> Engine:
+    def in_process(cls, threads: int = 0, problems: Sequence[ProblemFile] = ()) -> Engine:
         """This process, a thread for each simulation: for notebooks, tests, and where processes cannot be started."""
-        return cls(InProcess(threads))
+        return cls(InProcess(threads, tuple(problems)))
 
     async def ready(self) -> list[float]:
         """Wait until every worker has imported and rehearsed what a run needs; the seconds that took each."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import CflowsError, StoreError
+from cflows_core.facts import Facts
 from cflows_core.frames import Frame
 from cflows_core.history import History
 
@@ -77,15 +78,13 @@ class SimulationHost:
 
     def state(self) -> dict[str, Any]:
         """Where the simulation stands and how it runs, as plain values."""
-        import torch
-
         simulation = self.simulation
         return {
             "step": simulation.step_number,
             "finished": simulation.finished,
             "config": simulation.config.to_dict(),
-            "threads": torch.get_num_threads(),
             "pid": os.getpid(),
+            **Facts.of(simulation.objective).to_plain(),
         }
 
     def advance(self, seconds: float, max_steps: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -173,7 +172,6 @@ class SimulationHost:
 def _recorder(simulation: Simulation, out: str | None) -> Recorder | None:
     if out is None:
         return None
-    from cflows_core.running import machine
     from cflows_core.store import Recorder
 
-    return Recorder(out, simulation.config, machine(simulation))
+    return Recorder(out, simulation.config, Facts.of(simulation.objective).to_plain())

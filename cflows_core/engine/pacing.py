@@ -1,4 +1,4 @@
-"""How many steps may be asked for now, and how many a second have been made."""
+"""How many steps may be asked for now, how many a second have been made, and what the time went to."""
 
 from __future__ import annotations
 
@@ -68,3 +68,34 @@ class Rate:
             return 0.0
         (begin, first), (end, last) = self._marks[0], self._marks[-1]
         return (last - first) / (end - begin) if end > begin else 0.0
+
+
+class Balance:
+    """What a run's time went to over the last two seconds.
+
+    "computing"; "speed", keeping to the speed limit; "waiting", all else: for the worker's turn, for what is sent there and back, and for
+    this process to come round to it.
+    """
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, dict[str, float]]] = deque()
+        self._then = 0.0
+
+    def start(self, now: float) -> None:
+        """Begin to measure at `now`."""
+        self._marks.clear()
+        self._then = now
+
+    def add(self, now: float, *, computing: float = 0.0, speed: float = 0.0) -> None:
+        """So many seconds since the last call were these; the others were waiting."""
+        waiting = max(0.0, now - self._then - computing - speed)
+        self._marks.append((now, {"computing": computing, "speed": speed, "waiting": waiting}))
+        self._then = now
+        while self._marks[0][0] < now - WINDOW_SECONDS:
+            self._marks.popleft()
+
+    @property
+    def largest(self) -> str:
+        """What took most, "" until something is known."""
+        totals = {kind: sum(seconds[kind] for _, seconds in self._marks) for kind in ("computing", "speed", "waiting")}
+        return max(totals, key=lambda kind: totals[kind]) if self._marks else ""

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from cflows_core.config import RunConfig
 from cflows_core.engine.backends import Handle, WorkerLost
 from cflows_core.engine.host import describe
-from cflows_core.engine.pacing import SLICE_SECONDS, Pace, Rate
+from cflows_core.engine.pacing import SLICE_SECONDS, Balance, Pace, Rate
 from cflows_core.errors import CflowsError, ConfigError, EngineError
+from cflows_core.facts import Facts
 from cflows_core.frames import Frame
 from cflows_core.history import Frames, History
 
@@ -36,7 +37,7 @@ class Runner:
 
     error: one sentence once something went wrong, else "". After a full disk `run` tries again; after a lost worker
         this runner cannot go on, but `Engine.resume` continues a stored run. The history stays in every case.
-    config: the configuration with its `changes`. out: the run's store, or None. info: the threads used, and the like.
+    config: the configuration with its `changes`. out: the run's store, or None. info: the worker process, and what `facts` says.
     finished: the planned steps are done (`extend` allows more). viewers: how many hold it (`retain`, `release`).
     """
 
@@ -61,7 +62,7 @@ class Runner:
         self._turn = asyncio.Lock()  # one call at a time, so that frames arrive in order
         self._news = asyncio.Event()  # set, and replaced, whenever something changes
         self._wake = asyncio.Event()  # ends a slow run's wait for its next step
-        self._rate = Rate()
+        self._rate, self._balance = Rate(), Balance()
         self._take(state)
 
     # Reading
@@ -115,6 +116,16 @@ class Runner:
     def steps_per_second(self) -> float:
         """Over the last two seconds; 0 while paused."""
         return self._rate.value if self._wanted else 0.0
+
+    @property
+    def limited_by(self) -> str:
+        """What the last two seconds mostly went to: "computing", "speed" or "waiting" (`Balance`); "" while paused."""
+        return self._balance.largest if self._wanted else ""
+
+    @property
+    def facts(self) -> Facts:
+        """How large the problem is, where it is computed and how."""
+        return Facts.from_plain(self.info)
 
     @property
     def speed(self) -> float | None:
@@ -236,13 +247,16 @@ class Runner:
             await asyncio.wait({previous})
         pace, seconds = Pace(), 0.0  # the first slice is a single step: a click is answered at once
         self._rate.start(time.monotonic())
+        self._balance.start(time.monotonic())
         try:
             while self._wanted and not self.finished and not self._error:
                 allowed, wait = pace.allowance(self._speed, time.monotonic())
                 if allowed == 0:
                     self._wake.clear()
+                    begin = time.monotonic()
                     with suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), wait)
+                    self._balance.add(time.monotonic(), speed=time.monotonic() - begin)
                     continue
                 pace.spend(await self._advance(seconds, allowed))
                 seconds = SLICE_SECONDS
@@ -270,6 +284,7 @@ class Runner:
             self.history.extend(rows)
             self._step, self.finished = info["step"], info["finished"]
             self._rate.add(rows["n"], time.monotonic())
+            self._balance.add(time.monotonic(), computing=info["seconds"])
             if info["error"]:
                 self._error = info["error"]
                 self._wanted = False

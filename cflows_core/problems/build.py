@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cflows_core.config import RunConfig
-from cflows_core.problems import criteria, datasets, models
+from cflows_core.problems import criteria, datasets, files, models
 from cflows_core.problems.objective import Objective
+from cflows_core.rules import is_file
 
 # A small model's step is Python's overhead, which a GPU only adds to.
 GPU_FROM = 100_000
@@ -42,7 +43,9 @@ class Problem:
 
 
 def build_problem(config: RunConfig) -> Problem:
-    """The problem that the configuration's fields name. Raises `DataError` or `ModelError`."""
+    """The problem that the configuration's fields name. Raises `ConfigError`, `DataError` or `ModelError`."""
+    if is_file(config.dataset):
+        return Problem(*files.find(config.dataset).make(config.seed))
     dtype = _dtype(config)
     data = datasets.load(config.dataset, n_train=config.n_train, classes=config.classes, degree=config.degree)
     module = _network(config, dtype)
@@ -76,7 +79,9 @@ def build_problem(config: RunConfig) -> Problem:
 
 
 def count_parameters(config: RunConfig) -> int:
-    """The number of weights p of the network that a configuration names, without its data."""
+    """The number of weights p of the network that a configuration names, without its data. Raises `ConfigError` for an unknown file."""
+    if is_file(config.dataset):
+        return files.find(config.dataset).parameters
     # Tensors without memory bring a second of imports along: only for networks that take longer to draw.
     large = config.depth * config.width**2 > 2**16
     with torch.device("meta") if large else nullcontext():

@@ -10,6 +10,7 @@ import pytest
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
+from cflows_core.facts import Facts
 from cflows_core.frames import COORDINATES, Event, Frame
 from cflows_core.history import History
 from cflows_core.rules import ABLATIONS
@@ -115,7 +116,8 @@ class FakeRunner:
         self.engine, self.config = engine, config
         self.history = History() if history is None else history
         self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
-        self.error, self.speed, self.steps_per_second = "", None, 0.0
+        self.error, self.speed, self.steps_per_second, self.limited_by = "", None, 0.0, ""
+        self.facts = Facts(1482, "cpu", "", "float64", 1, "differences")
 
     def play(self, n: int) -> None:
         first = len(self.history)

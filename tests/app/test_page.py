@@ -16,6 +16,7 @@ from bokeh.document import Document
 import cflows_app.session as session_module
 from cflows_app import form, texts
 from cflows_app.ahead import Ahead
+from cflows_app.glossary import glossary
 from cflows_app.main import _names, serve
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
@@ -63,7 +64,7 @@ def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
                 document.validate()
             assert [record.getMessage() for record in caplog.records] == []
             names = {root.name for root in document.roots}
-            assert {"form", "transport", "status", "viewbar", "loss_plot", "loss_legend", "valley_plot"} <= names
+            assert {"form", "transport", "status", "viewbar", "loss_plot", "foot", "loss_legend", "valley_plot"} <= names
 
     play(fake_engine, scene)
 
@@ -259,7 +260,7 @@ def test_boxes_of_flows_and_observables():
     assert list(flows) == RunConfig.param["flows"].objects
     for name, entry in flows.items():
         assert entry["optimizers"] == (list(ABLATIONS[name]) if name in ABLATIONS else None)
-        assert bool(entry["doc"]) == (name in ABLATIONS)
+        assert entry["doc"] == glossary()[entry["term"]].text
         assert entry["stroke"][0] in LIGHT
         assert entry["stroke"][0] in DARK
     observed = spec["observe"]["entries"]

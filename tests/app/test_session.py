@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 import cflows_app.session as session_module
+from cflows_app import form, texts
 from cflows_app.session import CUSTOM, Session, fitting, present
 from cflows_app.stored import Stored
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Event
 from cflows_core.presets import PRESETS
+from cflows_core.problems import files
 from tests.app.conftest import synthetic_frame
 
 FIRST = next(iter(PRESETS))
@@ -406,5 +408,37 @@ def test_a_new_problem_lets_both_versions_go(fake_engine):
         await asyncio.gather(*session._tasks)
         assert all(version.closed for version in versions)
         assert session.former is None
+
+    play(fake_engine, scene)
+
+
+def test_a_problem_file_takes_the_place_of_data_and_model(stored, fake_engine, monkeypatch):
+    file = files.ProblemFile("mine", "mine.py", b"", parameters=5)
+    monkeypatch.setattr(files, "_known", {file.dataset: file})
+    assert [file.dataset, "mine.py"] in form.field("dataset")["choices"]
+
+    async def scene(session: Session):
+        session.edit("width", "8")
+        session.edit("dtype", "float32")
+        session.edit("dataset", file.dataset)
+        assert session.errors == {}
+        assert (session.config.dataset, session.config.width, session.config.dtype) == (file.dataset, RunConfig().width, "auto")
+        assert texts.problem_hint(session.config).startswith("5 weights to train.")
+        session.edit("optimizer", "adam")
+        await session.do(session.run)
+        assert (session.runner.config.dataset, session.runner.config.optimizer) == (file.dataset, "adam")
+        session.edit("dataset", "digits")
+        assert (session.errors, session.config.dataset) == ({}, "digits")
+
+    play(fake_engine, scene)
+
+
+def test_a_problem_file_that_the_server_was_not_given_is_a_sentence(stored, fake_engine):
+    async def scene(session: Session):
+        before, name = session.config, "file:other@0123456789abcdef"
+        session.edit("dataset", name)
+        assert "--problem other.py" in session.errors["dataset"]
+        assert session.config == before
+        assert "--problem other.py" in texts.problem_hint(RunConfig(dataset=name))  # a configuration from elsewhere
 
     play(fake_engine, scene)

@@ -91,12 +91,12 @@ class Visit:
 
 
 @contextmanager
-def dashboard(log: Path) -> Iterator[Server]:
-    """`cflows app` on a free port of this machine."""
+def dashboard(log: Path, *options: str | Path) -> Iterator[Server]:
+    """`cflows app` with these options on a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port)]
+    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port), *map(str, options)]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}/", log, process)

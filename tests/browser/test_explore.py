@@ -332,3 +332,17 @@ def test_fork_here_overlays_both_versions(visit):
     visit.button("Drop former").click()
     visit.button("Fork here").wait_for()
     assert visit.page.get_by_text("Faint curves").count() == 0 or not visit.page.get_by_text("Faint curves").first.is_visible()
+
+
+def test_the_foot_says_how_the_run_is_computed(visit):
+    visit.open()
+    foot = visit.page.locator("dl.foot")
+    text = foot.inner_text()
+    assert all(part in text for part in ("CPU", "steps/s on average", "gradients", "derivatives", "stored run"))
+    assert foot.get_attribute("aria-live") == "off"
+    visit.run()
+    visit.page.locator("dl.foot dd", has_text="limited by").or_(visit.page.locator("dl.foot dd", has_text="waiting for")).wait_for(
+        timeout=60_000
+    )
+    visit.pause()
+    foot.get_by_text("at rest: paused", exact=True).wait_for(timeout=30_000)

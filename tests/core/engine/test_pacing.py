@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cflows_core.engine.pacing import Pace, Rate
+from cflows_core.engine.pacing import Balance, Pace, Rate
 
 
 def test_pace_earns_no_burst() -> None:
@@ -40,3 +40,17 @@ def test_rate_is_that_of_the_last_two_seconds() -> None:
     for tick in range(1, 101):
         rate.add(10 if tick <= 50 else 1, 0.1 * tick)
     assert rate.value == pytest.approx(10.0, rel=0.01)
+
+
+def test_balance_says_what_the_last_two_seconds_went_to() -> None:
+    balance = Balance()
+    assert balance.largest == ""
+    balance.start(10.0)
+    balance.add(11.0, computing=0.9)
+    assert balance.largest == "computing"
+    balance.add(12.5, speed=1.4)
+    assert balance.largest == "speed"
+    balance.add(16.0, computing=0.5)  # and 3 s of something else
+    assert balance.largest == "waiting"
+    balance.start(20.0)
+    assert balance.largest == ""

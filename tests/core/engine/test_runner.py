@@ -154,9 +154,12 @@ def test_speed_limits_the_steps(stand_in: type[StandIn]) -> None:
     async def scenario(engine: Engine) -> None:
         runner = await engine.start(RunConfig(steps=100_000))
         runner.speed = 40.0
+        assert runner.limited_by == ""
         runner.run()
         await asyncio.sleep(1.0)
+        assert runner.limited_by == "speed"
         await runner.paused()
+        assert runner.limited_by == ""
         made = len(runner.frames)
         assert made <= 44  # one at once, 40 earned, a slice's rounding; a loaded machine makes fewer
         for wrong in (0, -1.0, math.inf, math.nan):

@@ -46,6 +46,10 @@ from tests.project.cli.lines import TINY, Cli, is_a_sentence
         ("app --port 70000", ["--port", "65535", "70000"]),
         ("app --port http", ["--port", "http"]),
         ("app --workers 0", ["--workers", "at least 1", "0"]),
+        ("app --problem absent.py", ["--problem", "absent.py", "check the path"]),
+        ("run --problem absent.py", ["--problem", "absent.py", "check the path"]),
+        ("run --problem x.py --dataset digits", ["--problem", "--dataset digits", "leave one out"]),
+        ("run --dataset file:x@0123456789abcdef", ["x.py", "--problem"]),
     ],
 )
 def test_nonsense_is_one_sentence(cflows: Cli, line: str, words: list[str]) -> None:

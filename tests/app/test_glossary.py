@@ -1,0 +1,84 @@
+"""The cards: complete, readable, and no second copy of a sentence."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from cflows_app import form
+from cflows_app.glossary import _content, glossary, plain, term_of
+from cflows_app.mathml import mathml
+from cflows_app.streaming import Table
+from cflows_app.theme import LIGHT
+from cflows_app.views import VIEWS
+from cflows_app.views.canvas import Canvas
+from cflows_core.config import OPTIMIZER_NAMES, RunConfig
+from cflows_core.frames import SERIES
+
+
+@pytest.mark.parametrize(
+    ("formula", "elements"),
+    [
+        ("a_1^2 + b", "<msubsup><mi>a</mi><mn>1</mn><mn>2</mn></msubsup><mo>+</mo><mi>b</mi>"),
+        (r"\frac{x}{2.5}", "<mfrac><mrow><mi>x</mi></mrow><mrow><mn>2.5</mn></mrow></mfrac>"),
+        (r"\sqrt{ν} < ½", "<msqrt><mrow><mi>ν</mi></mrow></msqrt><mo>&lt;</mo><mn>½</mn>"),
+        (r"\bar{w}^{−1}", '<msup><mover accent="true"><mrow><mi>w</mi></mrow><mo>¯</mo></mover><mrow><mo>−</mo><mn>1</mn></mrow></msup>'),
+        (r"\op{tr} P \text{ in } ∇L", "<mi>tr</mi><mi>P</mi><mtext>\N{NO-BREAK SPACE}in\N{NO-BREAK SPACE}</mtext><mi>∇</mi><mi>L</mi>"),
+    ],
+)
+def test_formulas_become_mathml(formula: str, elements: str) -> None:
+    assert mathml(formula) == f'<math display="block">{elements}</math>'
+    ElementTree.fromstring(mathml(formula))
+
+
+@pytest.mark.parametrize("formula", ["{a", "a}", "a_", r"\frac{a}", r"\alpha", "_a"])
+def test_a_formula_that_cannot_be_read_is_refused(formula: str) -> None:
+    with pytest.raises(ValueError, match="in "):
+        mathml(formula)
+
+
+@pytest.mark.parametrize("key", list(glossary()))
+def test_every_card_is_whole(key: str) -> None:
+    term = glossary()[key]
+    assert term.text.endswith((".", ")"))
+    assert term.title or key.startswith("optimizer.")  # whose names the form has
+    if not key.startswith("field."):
+        assert term.math
+        assert term.source
+        assert term.unit or "series" in _content()["terms"][key]
+    if term.math:
+        ElementTree.fromstring(f"<div>{term.math}</div>")
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.key)
+def test_everything_that_is_drawn_has_a_card(view) -> None:
+    panel = view(Canvas(Table(20.0), LIGHT))
+    named = ["title", *panel.entries, *(f"unit.{value}" for value in panel.options.get("unit", ()))]
+    assert [name for name in named if term_of(view.key, name) not in glossary()] == []
+
+
+def test_everything_that_is_controlled_has_a_card() -> None:
+    names = [*form.PROBLEM, *form.RUN, *form.MORE, *form.OPTIMIZER, "lr"]
+    assert [name for name in names if f"field.{name}" not in glossary()] == []
+    assert [name for name in OPTIMIZER_NAMES if f"optimizer.{name}" not in glossary()] == []
+    for name in names:
+        assert glossary()[f"field.{name}"].text == RunConfig.param[name].doc
+
+
+def test_names_in_the_file_exist() -> None:
+    content = _content()
+    assert set(content["fields"]) <= set(RunConfig.fields())
+    assert {entry["series"] for entry in content["terms"].values() if "series" in entry} <= set(SERIES)
+    assert {term for panel in content["panels"].values() for term in panel.values()} <= set(content["terms"])
+
+
+def test_no_sentence_is_written_twice() -> None:
+    known = {series.doc for series in SERIES.values()} | {RunConfig.param[name].doc for name in RunConfig.fields()}
+    own = [entry["text"] for entry in _content()["terms"].values() if "text" in entry]
+    assert len(set(own)) == len(own)
+    assert not set(own) & known
+
+
+def test_the_page_can_carry_it() -> None:
+    assert sum(len(text) for card in plain().values() for text in card.values()) < 60_000
