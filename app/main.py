@@ -17,6 +17,7 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 from tornado.websocket import WebSocketClosedError
 
+from cflows_app import share
 from cflows_app.ahead import Ahead
 from cflows_app.health import Health, HealthHandler
 from cflows_app.pages.explore import ExplorePage
@@ -124,6 +125,10 @@ def explore(page: ExplorePage) -> pn.Template:
     """The page for one visitor, brought to life in the document being made."""
     theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
     session, document = page.session, pn.state.curdoc
+    asked = share.read(pn.state.session_args)
+    if asked is not None:
+        session.open(asked)
+        page.tick()
     if document is not None:
 
         def draw() -> None:

@@ -7,12 +7,14 @@ waits for a computation, and only one place writes to the document.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import param
 
+from cflows_app.share import Asked
 from cflows_app.stored import Stored, stored_run
 from cflows_app.theme import FLOW_NAMES as WORDS
 from cflows_core.config import FLOW_NAMES, RunConfig
@@ -50,6 +52,7 @@ class Session(param.Parameterized):
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._nothing = History()
+        self._edited: dict[str, Any] = {}  # live fields whose new values the run does not have yet
         self._left = False
         self.runner: Runner | None = None
         self.stored: Stored | None = None
@@ -69,6 +72,25 @@ class Session(param.Parameterized):
         if self.runner is not None:
             return self.runner.config
         return self.config if self.stored is None else self.stored.config
+
+    @property
+    def controls(self) -> RunConfig:
+        """The configuration in the controls, live fields as the next step takes them, without changes."""
+        live = {name: present(self.run_config, name, self._next) for name in RunConfig.LIVE} | self._edited
+        if not self.config.changes and all(getattr(self.config, name) == value for name, value in live.items()):
+            return self.config
+        return _changed(self.config, tuple(live.items()))
+
+    @property
+    def shared(self) -> RunConfig:
+        """The configuration that gives again what is drawn, with what the controls would change in it from the next step on."""
+        config, edited = self.run_config, self._pending(self.run_config)
+        return config.replace(changes=[*config.changes, *((self._next, *change) for change in edited.items())]) if edited else config
+
+    @property
+    def threads(self) -> int:
+        """PyTorch's threads in the run, on which its last bits depend; 0 where it is not known yet."""
+        return self.run_config.threads if self.runner is None else int(self.runner.info.get("threads", 0))
 
     @property
     def status(self) -> str:
@@ -155,18 +177,22 @@ class Session(param.Parameterized):
     async def set(self, **fields: Any) -> None:
         """Change live fields from the next step on."""
         self.config = self.config.replace(**fields)
+        if self.runner is not None or self.stored is not None:
+            self._edited = {**self._edited, **fields}
         if self.runner is not None:
             await self._apply_live(self.runner)
 
     def edit(self, field: str, value: Any) -> None:
         """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
+        # A new run begins with the values that the controls show; changes that an address asks for wait for it, as long as it has not begun.
+        former = self.config if self.runner is None and field not in RunConfig.LIVE else self.controls
         try:
-            config = fitting(self.config, **{field: _number(field, value)})
+            config = fitting(former, **{field: _number(field, value)})
         except ConfigError as problem:
             self.errors = {**self.errors, field: str(problem)}
             return
         self._accept(field)
-        if config == self.config:
+        if config == former:
             return
         if field in RunConfig.LIVE:
             self.do(self.set, **{field: getattr(config, field)})
@@ -193,6 +219,17 @@ class Session(param.Parameterized):
             return
         self._take(preset)
 
+    def open(self, asked: Asked) -> None:
+        """Turn to what an address asks for, and to the stored run if it is that one."""
+        stored = stored_run(asked.preset)
+        if stored is not None and stored.config == asked.config:
+            self._take(asked.preset)
+        else:
+            self.preset = asked.preset if asked.config == PRESETS[asked.preset].config else CUSTOM
+            self.shown = list(asked.config.flows)
+            self._renew(asked.config, None)
+        self.error = " ".join(asked.problems)
+
     def limit(self, speed: float | None) -> None:
         """Set the most steps a second, None for no limit."""
         self.speed = speed
@@ -211,6 +248,15 @@ class Session(param.Parameterized):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    @property
+    def _next(self) -> int:
+        """The step from which on a change would act."""
+        return int(self.history.steps[-1]) + 1 if len(self.history) else 1
+
+    def _pending(self, config: RunConfig) -> dict[str, Any]:
+        """What was edited and a run of `config` does not have yet."""
+        return {name: value for name, value in self._edited.items() if present(config, name, self._next) != value}
+
     def _accept(self, field: str) -> None:
         """A control's value was taken: what was said against a former one is settled."""
         self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
@@ -258,12 +304,12 @@ class Session(param.Parameterized):
         return self.runner
 
     async def _apply_live(self, runner: Runner) -> Runner:
-        """Give the run those live fields that the controls show and it does not have; the runner then is this visitor's own."""
-        wanted = {name: getattr(self.config, name) for name in RunConfig.LIVE}
-        changes = {name: value for name, value in wanted.items() if present(runner.config, name) != value}
+        """Give the run those live fields that were edited and it does not have; the runner then is this visitor's own."""
+        changes = self._pending(runner.config)
         if changes:
             runner = await self._own()
             await runner.set(**changes)
+        self._edited = {}
         return runner
 
     async def _slow_down(self) -> None:
@@ -280,7 +326,7 @@ class Session(param.Parameterized):
         """Leave the run, if there is one, and turn to another configuration."""
         runner, self.runner = self.runner, None
         self.config, self.stored = config, stored
-        self.errors, self.error, self._nothing = {}, "", History()
+        self.errors, self.error, self._nothing, self._edited = {}, "", History(), {}
         if runner is not None:
             task = asyncio.ensure_future(runner.release())
             self._tasks.add(task)
@@ -327,9 +373,14 @@ def _problem(config: RunConfig, **fields: Any) -> dict[str, Any]:
     return fields
 
 
-def present(config: RunConfig, field: str) -> Any:
-    """The value that a field has after all changes of a run."""
-    changed = [value for _, name, value in config.changes if name == field]
+@functools.lru_cache(maxsize=64)
+def _changed(config: RunConfig, live: tuple[tuple[str, Any], ...]) -> RunConfig:
+    return config.replace(changes=(), **dict(live))
+
+
+def present(config: RunConfig, field: str, step: int) -> Any:
+    """The value that a field has at a step of a run."""
+    changed = [value for at, name, value in config.changes if name == field and at <= step]
     return changed[-1] if changed else getattr(config, field)
 
 

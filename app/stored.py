@@ -9,6 +9,7 @@ from pathlib import Path
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
 from cflows_core.history import History
+from cflows_core.presets import PRESETS
 from cflows_core.store import Run
 
 RUNS = Path(__file__).parent / "assets" / "runs"
@@ -32,3 +33,9 @@ def stored_run(preset: str) -> Stored | None:
     except StoreError:
         return None
     return Stored(path, run.config, History.from_run(run))
+
+
+def first_config(preset: str) -> RunConfig:
+    """What the controls show when a preset is chosen: its stored run's configuration, or its own."""
+    stored = stored_run(preset)
+    return PRESETS[preset].config if stored is None else stored.config.replace(changes=())

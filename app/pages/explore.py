@@ -127,7 +127,7 @@ class ExplorePage:
             preset=session.preset,
             flows=list(session.shown),
             size=texts.problem_hint(session.config),
-            hint=texts.step_size_hint(session.config),
+            hint=texts.step_size_hint(session.controls),
             changes=texts.changes_recorded(session.run_config),
         )
 

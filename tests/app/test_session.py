@@ -321,8 +321,9 @@ def test_an_unknown_preset_is_one_sentence(stored, fake_engine):
 
 
 def test_the_present_value_of_a_field_is_the_last_change():
-    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr") == 0.2
-    assert present(RunConfig(lr=0.3), "lr") == 0.3
+    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 5) == 0.2
+    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 4) == 0.1
+    assert present(RunConfig(lr=0.3), "lr", 5) == 0.3
 
 
 @pytest.mark.parametrize(
