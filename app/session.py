@@ -184,7 +184,7 @@ class Session(param.Parameterized):
 
     def edit(self, field: str, value: Any) -> None:
         """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
-        # A new run begins with the values that the controls show; changes that an address asks for wait for it, as long as it has not begun.
+        # A new run begins with the values that the controls show; changes that an address asks for wait until it has begun.
         former = self.config if self.runner is None and field not in RunConfig.LIVE else self.controls
         try:
             config = fitting(former, **{field: _number(field, value)})

@@ -33,8 +33,7 @@ def from_text(field: str, text: str) -> Any:
     """
     if field == "changes":
         return changes(text)
-    parameter = RunConfig.param[field] if field in RunConfig.param else None
-    return number(text) if isinstance(parameter, param.Number) else text
+    return number(text) if isinstance(RunConfig.param[field], param.Number) else text
 
 
 def number(text: str) -> Any:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
 from bokeh.plotting import figure
 
 from cflows_app import texts
-from cflows_app.components import Component, Form, Legend, Status, Transport, ViewBar
+from cflows_app.components import Component, Form, Legend, Status, Takeaway, Transport, ViewBar
 from cflows_app.form import specification
 from cflows_app.session import Session
 from cflows_app.streaming import Reading, Table
+from cflows_app.takeaway import takeaway
 from cflows_app.theme import DARK, LIGHT
 from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
@@ -38,6 +40,8 @@ class ExplorePage:
         self.status = Status(self._on_status)
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
+        self.takeaway = Takeaway(lambda _: None)
+        self.ticket = secrets.token_urlsafe(16)  # by which this page's visitor, and no one else, asks for files of their run
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
@@ -49,7 +53,8 @@ class ExplorePage:
     def components(self) -> dict[str, Component]:
         """Name in the page's template -> the component that stands there."""
         legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
-        return {"form": self.form, "transport": self.transport, "status": self.status, "viewbar": self.viewbar, **legends}
+        parts = {"form": self.form, "takeaway": self.takeaway, "transport": self.transport, "status": self.status, "viewbar": self.viewbar}
+        return parts | legends
 
     @property
     def figures(self) -> dict[str, figure]:
@@ -130,6 +135,7 @@ class ExplorePage:
             hint=texts.step_size_hint(session.controls),
             changes=texts.changes_recorded(session.run_config),
         )
+        self.takeaway.show(**takeaway(session, self.ticket))
 
     def _on_form(self, message: dict[str, Any]) -> None:
         if "edit" in message:

@@ -77,14 +77,14 @@ class SimulationHost:
 
     def state(self) -> dict[str, Any]:
         """Where the simulation stands and how it runs, as plain values."""
-        import torch
+        from cflows_core.running import machine
 
         simulation = self.simulation
         return {
+            **machine(simulation),
             "step": simulation.step_number,
             "finished": simulation.finished,
             "config": simulation.config.to_dict(),
-            "threads": torch.get_num_threads(),
             "pid": os.getpid(),
         }
 

@@ -36,7 +36,7 @@ class Runner:
 
     error: one sentence once something went wrong, else "". After a full disk `run` tries again; after a lost worker
         this runner cannot go on, but `Engine.resume` continues a stored run. The history stays in every case.
-    config: the configuration with its `changes`. out: the run's store, or None. info: the threads used, and the like.
+    config: the configuration with its `changes`. out: the run's store, or None. info: device, precision, threads, and the like.
     finished: the planned steps are done (`extend` allows more). viewers: how many hold it (`retain`, `release`).
     """
 

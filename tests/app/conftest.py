@@ -115,7 +115,7 @@ class FakeRunner:
         self.engine, self.config = engine, config
         self.history = History() if history is None else history
         self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
-        self.error, self.speed, self.steps_per_second = "", None, 0.0
+        self.error, self.speed, self.steps_per_second, self.info = "", None, 0.0, {"threads": 1, "parameters": 10, "pid": 1}
 
     def play(self, n: int) -> None:
         first = len(self.history)

@@ -61,7 +61,7 @@ def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
                 document.validate()
             assert [record.getMessage() for record in caplog.records] == []
             names = {root.name for root in document.roots}
-            assert {"form", "transport", "status", "viewbar", "loss_plot", "loss_legend", "valley_plot"} <= names
+            assert {"form", "takeaway", "transport", "status", "viewbar", "loss_plot", "loss_legend", "valley_plot"} <= names
 
     play(fake_engine, scene)
 
