@@ -88,7 +88,7 @@ def test_the_files_arrive_and_an_unstarted_run_says_why_there_is_none(visit, tmp
         arriving.value.save_as(path)
         visit.page.get_by_text(f"Saved {path.name}.").wait_for()
         if label == "CSV":
-            assert list(csv.DictReader(path.open()))[-1]["step"] == str(visit.last_step)
+            assert list(csv.DictReader(path.read_text().splitlines()))[-1]["step"] == str(visit.last_step)
         if label == "Zarr":
             assert any(name.endswith("/zarr.json") for name in zipfile.ZipFile(path).namelist())
     at(visit, SMALL)
