@@ -108,7 +108,7 @@ def test_without_a_clipboard_the_text_is_selected(visit):
     ) == [0, True]
     visit.button("Code").click()
     visit.page.get_by_role("button", name="Copy the command line").click()
-    text = visit.page.get_by_label("Command line")
+    text = visit.page.get_by_role("textbox", name="Command line")
     assert text.evaluate("field => field.value.slice(field.selectionStart, field.selectionEnd)").startswith(
         "cflows run --preset digits-mlp"
     )
