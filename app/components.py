@@ -50,6 +50,12 @@ class Form(Component):
     _esm = _script("form.js")
 
 
+class Takeaway(Component):
+    """Share, Export and Code, each a button with a popover. Sends nothing: the browser copies and fetches by itself."""
+
+    _esm = _script("takeaway.js")
+
+
 class Transport(Component):
     """Run, Pause, Step, Reset, speed, and the step counter.
 

@@ -17,7 +17,9 @@ import panel as pn
 from bokeh.settings import settings as bokeh_settings
 from tornado.websocket import WebSocketClosedError
 
+from cflows_app import share
 from cflows_app.ahead import Ahead
+from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
@@ -62,9 +64,10 @@ async def _serve(port: int, address: str, show: bool, make_engine: Callable[[], 
     health = Health()
     asyncio.get_running_loop().set_exception_handler(_tell)
     async with _starting(make_engine) as engine:
-        pages = Ahead(lambda: health.came(ExplorePage(Session(engine))))
+        exports = Exports()
+        pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine)))))
         await pages.ready()
-        server = _server(pages, health, port, address, [*_names(address, port), *origins])
+        server = _server(pages, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
@@ -110,7 +113,9 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
         started.result()
 
 
-def _server(pages: Ahead[ExplorePage], health: Health, port: int, address: str, origins: list[str]) -> pn.io.server.Server:
+def _server(
+    pages: Ahead[ExplorePage], health: Health, exports: Exports, port: int, address: str, origins: list[str]
+) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
     return pn.serve(
         {"/": lambda: explore(pages.take())},
@@ -122,7 +127,7 @@ def _server(pages: Ahead[ExplorePage], health: Health, port: int, address: str, 
         location=False,
         verbose=False,
         websocket_origin=origins,
-        extra_patterns=[(r"/health", HealthHandler, {"health": health})],
+        extra_patterns=[(r"/health", HealthHandler, {"health": health}), (r"/export/([\w-]+)/(\w+)", ExportHandler, {"exports": exports})],
     )
 
 
@@ -130,6 +135,10 @@ def explore(page: ExplorePage) -> pn.Template:
     """The page for one visitor, brought to life in the document being made."""
     theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
     session, document = page.session, pn.state.curdoc
+    asked = share.read(pn.state.session_args)
+    if asked is not None:
+        session.open(asked)
+        page.tick()
     if document is not None:
 
         def draw() -> None:

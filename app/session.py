@@ -13,17 +13,18 @@ from typing import Any
 
 import param
 
+from cflows_app.editing import changed, exists, fitting, number, present
+from cflows_app.share import Asked
 from cflows_app.stored import Stored, stored_run
 from cflows_app.theme import FLOW_NAMES as WORDS
-from cflows_core.config import FLOW_NAMES, RunConfig, problem_of_file
+from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
 from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.facts import Facts
 from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
-from cflows_core.problems import files
-from cflows_core.rules import ABLATIONS, READS, fitting_width, is_file
+from cflows_core.rules import ABLATIONS
 from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
@@ -52,6 +53,7 @@ class Session(param.Parameterized):
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
         self._nothing = History()
+        self._edited: dict[str, Any] = {}  # live fields whose new values the run does not have yet
         self._left = False
         self.runner: Runner | None = None
         self.former: Runner | None = None  # the version that `runner` was forked from, which goes on beside it
@@ -79,6 +81,25 @@ class Session(param.Parameterized):
         if self.runner is not None:
             return self.runner.facts
         return Facts() if self.stored is None else self.stored.facts
+
+    @property
+    def controls(self) -> RunConfig:
+        """The configuration in the controls, live fields as the next step takes them, without changes."""
+        live = {name: present(self.run_config, name, self._next) for name in RunConfig.LIVE} | self._edited
+        if not self.config.changes and all(getattr(self.config, name) == value for name, value in live.items()):
+            return self.config
+        return changed(self.config, tuple(live.items()))
+
+    @property
+    def shared(self) -> RunConfig:
+        """The configuration that gives again what is drawn, with what the controls would change in it from the next step on."""
+        config, edited = self.run_config, self._pending(self.run_config)
+        return config.replace(changes=[*config.changes, *((self._next, *change) for change in edited.items())]) if edited else config
+
+    @property
+    def threads(self) -> int:
+        """PyTorch's threads in the run, on which its last bits depend; 0 where it is not known yet."""
+        return self.run_config.threads if self.runner is None else self.runner.facts.threads
 
     @property
     def status(self) -> str:
@@ -179,18 +200,22 @@ class Session(param.Parameterized):
     async def set(self, **fields: Any) -> None:
         """Change live fields from the next step on."""
         self.config = self.config.replace(**fields)
+        if self.runner is not None or self.stored is not None:
+            self._edited = {**self._edited, **fields}
         if self.runner is not None:
             await self._apply_live(self.runner)
 
     def edit(self, field: str, value: Any) -> None:
         """Take a value from a control. A live field acts on the run; any other one ends it, and Run starts the new configuration."""
+        # A new run begins with the values that the controls show; changes that an address asks for wait until it has begun.
+        former = self.config if self.runner is None and field not in RunConfig.LIVE else self.controls
         try:
-            config = fitting(self.config, **{field: _number(field, value)})
+            config = fitting(former, **{field: number(field, value)})
         except ConfigError as problem:
             self.errors = {**self.errors, field: str(problem)}
             return
         self._accept(field)
-        if config == self.config:
+        if config == former:
             return
         if field in RunConfig.LIVE:
             self.do(self.set, **{field: getattr(config, field)})
@@ -217,6 +242,17 @@ class Session(param.Parameterized):
             return
         self._take(preset)
 
+    def open(self, asked: Asked) -> None:
+        """Turn to what an address asks for, and to the stored run if it is that one."""
+        stored = stored_run(asked.preset)
+        if stored is not None and stored.config == asked.config:
+            self._take(asked.preset)
+        else:
+            self.preset = asked.preset if asked.config == PRESETS[asked.preset].config else CUSTOM
+            self.shown = list(asked.config.flows)
+            self._renew(asked.config, None)
+        self.error = " ".join(asked.problems)
+
     def limit(self, speed: float | None) -> None:
         """Set the most steps a second, None for no limit."""
         self.speed = speed
@@ -235,6 +271,15 @@ class Session(param.Parameterized):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    @property
+    def _next(self) -> int:
+        """The step from which on a change would act."""
+        return int(self.history.steps[-1]) + 1 if len(self.history) else 1
+
+    def _pending(self, config: RunConfig) -> dict[str, Any]:
+        """What was edited and a run of `config` does not have yet."""
+        return {name: value for name, value in self._edited.items() if present(config, name, self._next) != value}
+
     def _accept(self, field: str) -> None:
         """A control's value was taken: what was said against a former one is settled."""
         self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
@@ -289,12 +334,12 @@ class Session(param.Parameterized):
         return self.runner
 
     async def _apply_live(self, runner: Runner) -> Runner:
-        """Give the run those live fields that the controls show and it does not have; the runner then is this visitor's own."""
-        wanted = {name: getattr(self.config, name) for name in RunConfig.LIVE}
-        changes = {name: value for name, value in wanted.items() if present(runner.config, name) != value}
+        """Give the run those live fields that were edited and it does not have; the runner then is this visitor's own."""
+        changes = self._pending(runner.config)
         if changes:
             runner = await self._own()
             await runner.set(**changes)
+        self._edited = {}
         return runner
 
     async def _slow_down(self) -> None:
@@ -313,7 +358,7 @@ class Session(param.Parameterized):
         """Leave the run, if there is one, and turn to another configuration."""
         versions, self.runner, self.former = self._versions, None, None
         self.config, self.stored = config, stored
-        self.errors, self.error, self._nothing = {}, "", History()
+        self.errors, self.error, self._nothing, self._edited = {}, "", History(), {}
         for version in versions:
             task = asyncio.ensure_future(version.release())
             self._tasks.add(task)
@@ -322,60 +367,3 @@ class Session(param.Parameterized):
 
 class _Superseded(Exception):
     """What an action prepared is not wanted any more."""
-
-
-def exists(flow: str, optimizer: str) -> bool:
-    """Whether a flow exists for an optimizer: those for comparison do for some only."""
-    return optimizer in ABLATIONS.get(flow, (optimizer,))
-
-
-def fitting(config: RunConfig, **fields: Any) -> RunConfig:
-    """`config` with other fields, and what it had beside them changed where that does not go together with these. Raises ConfigError.
-
-    Flows and observables that do not exist for the optimizer are left out; data and model follow one another, and the loss and the width
-    follow them.
-    """
-    optimizer = fields.get("optimizer", config.optimizer)
-    flows = fields.setdefault("flows", [flow for flow in config.flows if exists(flow, optimizer)])
-    if "observe" not in fields and not (optimizer == "rmsprop" and "central" in flows):
-        fields["observe"] = [name for name in config.observe if name != "stationary"]
-    if {"dataset", "architecture"} & set(fields):
-        fields = _problem(config, **fields)
-        if is_file(fields["dataset"]):
-            files.find(fields["dataset"])
-            fields |= problem_of_file(fields["dataset"])
-    return config.replace(**fields)
-
-
-def _problem(config: RunConfig, **fields: Any) -> dict[str, Any]:
-    """The fields with data that the model reads, a loss that the data has and a width that the model takes."""
-    dataset, architecture = fields.setdefault("dataset", config.dataset), fields.get("architecture", config.architecture)
-    if is_file(dataset) and "architecture" not in fields:
-        return fields
-    if dataset not in READS.get(architecture, (dataset,)):
-        if "architecture" in fields:
-            fields["dataset"] = dataset = READS[architecture][0]
-        else:
-            fields["architecture"] = architecture = next((name for name, data in READS.items() if dataset in data), architecture)
-    if dataset == "chebyshev":
-        fields.setdefault("criterion", "mse")
-    if dataset in ("sorting", "chebyshev"):
-        fields.setdefault("targets", "onehot")
-    fields.setdefault("width", fitting_width(architecture, config.width))
-    return fields
-
-
-def present(config: RunConfig, field: str) -> Any:
-    """The value that a field has after all changes of a run."""
-    changed = [value for _, name, value in config.changes if name == field]
-    return changed[-1] if changed else getattr(config, field)
-
-
-def _number(field: str, value: Any) -> Any:
-    """A control's text as a number where the field takes one; what is none is left for the configuration to refuse."""
-    if field in RunConfig.param and isinstance(RunConfig.param[field], param.Number) and isinstance(value, str):
-        try:
-            return float(value.strip().replace("−", "-").replace(",", "."))
-        except ValueError:
-            return value
-    return value

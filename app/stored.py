@@ -10,6 +10,7 @@ from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
 from cflows_core.facts import Facts
 from cflows_core.history import History
+from cflows_core.presets import PRESETS
 from cflows_core.store import Run
 
 RUNS = Path(__file__).parent / "assets" / "runs"
@@ -34,3 +35,9 @@ def stored_run(preset: str) -> Stored | None:
     except StoreError:
         return None
     return Stored(path, run.config, History.from_run(run), Facts.from_plain(run.meta))
+
+
+def first_config(preset: str) -> RunConfig:
+    """What the controls show when a preset is chosen: its stored run's configuration, or its own."""
+    stored = stored_run(preset)
+    return PRESETS[preset].config if stored is None else stored.config.replace(changes=())

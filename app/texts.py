@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from cflows_app.session import Session, present
+from cflows_app.session import Session
 from cflows_app.streaming import Reading
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
@@ -85,6 +85,6 @@ def changes_recorded(config: RunConfig) -> list[str]:
 
 def values_shown(session: Session) -> dict[str, Any]:
     """Field -> value for the controls."""
-    config = session.config
+    config = session.controls
     values = {name: getattr(config, name) for name in RunConfig.fields() if name != "changes"}
-    return values | {name: f"{present(config, name):g}" for name in RunConfig.LIVE}
+    return values | {name: f"{getattr(config, name):g}" for name in RunConfig.LIVE}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Any
 
 from bokeh.plotting import figure
 
 from cflows_app import texts
-from cflows_app.components import Component, Foot, Form, Legend, Scrubber, Status, Transport, ViewBar
+from cflows_app.components import Component, Foot, Form, Legend, Scrubber, Status, Takeaway, Transport, ViewBar
 from cflows_app.footing import footing
 from cflows_app.form import specification
 from cflows_app.session import Session
 from cflows_app.streaming import AXIS, Reading, Table
+from cflows_app.takeaway import takeaway
 from cflows_app.theme import DARK, LIGHT
 from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
@@ -43,6 +45,8 @@ class ExplorePage:
         self.moment: int | None = None  # the step that the visitor looks back at
         self.foot = Foot(lambda _: None)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
+        self.takeaway = Takeaway(lambda _: None)
+        self.ticket = secrets.token_urlsafe(16)  # by which this page's visitor, and no one else, asks for files of their run
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
@@ -55,7 +59,7 @@ class ExplorePage:
     def components(self) -> dict[str, Component]:
         """Name in the page's template -> the component that stands there."""
         legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
-        parts = {"form": self.form, "transport": self.transport, "status": self.status, "viewbar": self.viewbar}
+        parts = {"form": self.form, "takeaway": self.takeaway, "transport": self.transport, "status": self.status, "viewbar": self.viewbar}
         return parts | {"scrubber": self.scrubber, "foot": self.foot} | legends
 
     @property
@@ -158,9 +162,10 @@ class ExplorePage:
             preset=session.preset,
             flows=list(session.shown),
             size=texts.problem_hint(session.config),
-            hint=texts.step_size_hint(session.config),
+            hint=texts.step_size_hint(session.controls),
             changes=texts.changes_recorded(session.run_config),
         )
+        self.takeaway.show(**takeaway(session, self.ticket))
 
     def _on_form(self, message: dict[str, Any]) -> None:
         if "edit" in message:

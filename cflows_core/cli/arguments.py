@@ -12,7 +12,8 @@ import param
 
 from cflows_core._version import __version__
 from cflows_core.config import RunConfig, problem_of_file
-from cflows_core.errors import CflowsError
+from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.written import changes, number
 
 _GROUP_TITLES = {"problem": "problem", "optimizer": "optimizer", "flows": "flows", "run": "how to run"}
 
@@ -57,7 +58,7 @@ def build() -> SentenceParser:
     run.add_argument("--preset", metavar="NAME", help="start from this named configuration; other flags change it")
     _add_problem(run, "train what make_objective() in this Python file returns, in place of a data set and a model", "store")
     run.add_argument("--out", metavar="PATH", help="store the run in this new Zarr directory, e.g. runs/first.zarr")
-    run.add_argument("--until", type=_number, metavar="STEP", help="pause after this optimizer step; `cflows resume` goes on")
+    run.add_argument("--until", type=number, metavar="STEP", help="pause after this optimizer step; `cflows resume` goes on")
     run.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_config_flags(run)
 
@@ -68,7 +69,7 @@ def build() -> SentenceParser:
         allow_abbrev=False,
     )
     resume.add_argument("path", metavar="PATH", help="a run that `cflows run --out PATH` stored")
-    resume.add_argument("--steps", type=_number, metavar="N", help="go on N steps beyond the end that the run has now")
+    resume.add_argument("--steps", type=number, metavar="N", help="go on N steps beyond the end that the run has now")
     _add_problem(resume, "the file again, for a run that was started with one", "store")
     resume.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
@@ -87,7 +88,7 @@ def build() -> SentenceParser:
         metavar="SET",
         help="mlp, cnn: nine optimizers; momentum: long runs; architectures: seven models [default mlp]",
     )
-    table.add_argument("--steps", type=_number, default=0, metavar="N", help="steps after the warm start [default: the set's own]")
+    table.add_argument("--steps", type=number, default=0, metavar="N", help="steps after the warm start [default: the set's own]")
 
     app = commands.add_parser(
         "app",
@@ -95,11 +96,11 @@ def build() -> SentenceParser:
         description="Serves the dashboard until Ctrl-C, to this machine only unless --address says otherwise.",
         allow_abbrev=False,
     )
-    app.add_argument("--port", type=_number, default=5006, metavar="N", help="0: any free one [default 5006]")
+    app.add_argument("--port", type=number, default=5006, metavar="N", help="0: any free one [default 5006]")
     app.add_argument("--address", default="127.0.0.1", metavar="HOST", help="where to listen [default 127.0.0.1]")
     app.add_argument("--show", action="store_true", help="open a browser")
-    app.add_argument("--workers", type=_number, default=1, metavar="N", help="worker processes [default 1]")
-    app.add_argument("--threads", type=_number, default=1, metavar="N", help="CPU threads of each simulation [default 1]")
+    app.add_argument("--workers", type=number, default=1, metavar="N", help="worker processes [default 1]")
+    app.add_argument("--threads", type=number, default=1, metavar="N", help="CPU threads of each simulation [default 1]")
     _add_problem(app, "offer what make_objective() in this Python file returns; may be given several times", "append")
     app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
 
@@ -175,7 +176,7 @@ def _kind(parameter: Any) -> tuple[Any, str]:
         return str, "NAME"
     if isinstance(parameter, param.String):
         return str, "TEXT"
-    return _number, "N" if isinstance(parameter, param.Integer) else "X"
+    return number, "N" if isinstance(parameter, param.Integer) else "X"
 
 
 def _help(field: str, parameter: Any) -> str:
@@ -198,32 +199,19 @@ def _help(field: str, parameter: Any) -> str:
     return f"{parameter.doc} [{'; '.join(facts)}]".replace("%", "%%")
 
 
-def _number(text: str) -> Any:
-    """A number where the text is one; otherwise the text itself, which RunConfig then refuses with its own sentence."""
-    for convert in (int, float):
-        try:
-            return convert(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _changes(text: str) -> list[tuple[Any, str, Any]]:
-    """`400:lr=0.1,600:lr=0.2` -> [(400, "lr", 0.1), (600, "lr", 0.2)]."""
-    changes = []
-    for part in filter(None, text.split(",")):
-        match = re.fullmatch(r"\s*(\d+)\s*:\s*(\w+)\s*=\s*(\S+)\s*", part)
-        if match is None:
-            raise argparse.ArgumentTypeError(f"a change is written STEP:FIELD=VALUE, such as 400:lr=0.1, got {part!r}")
-        changes.append((int(match[1]), match[2], _number(match[3])))
-    return changes
+def _changes(text: str) -> list[tuple[int, str, Any]]:
+    """`changes` as argparse wants it: what is wrong is said in its way."""
+    try:
+        return changes(text)
+    except ConfigError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _join_negative_numbers(argv: Sequence[str]) -> list[str]:
     """`--lr -1e-3` -> `--lr=-1e-3`: argparse would take the number for a flag, and hide the real rule from the user."""
     joined: list[str] = []
     for word in argv:
-        negative = word.startswith("-") and not word.startswith("--") and isinstance(_number(word), (int, float))
+        negative = word.startswith("-") and not word.startswith("--") and isinstance(number(word), (int, float))
         if negative and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
             joined[-1] += "=" + word
         else:

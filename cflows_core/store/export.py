@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ from cflows_core.frames import STATUSES
 from cflows_core.store.files import PARTIAL
 
 if TYPE_CHECKING:
+    from cflows_core.config import RunConfig
+    from cflows_core.frames import Frame
     from cflows_core.store.run import Run
 
 
@@ -78,15 +80,20 @@ def to_csv(run: Run, path: Path) -> Path:
     return _write(path, write)
 
 
-def to_zarr(run: Run, path: Path) -> Path:
+def recorded(frames: Iterable[Frame], config: RunConfig, meta: dict[str, Any], path: Path | None = None) -> Run:
+    """A run of frames that exist already, stored at `path` or in memory: none of them is left out."""
     from cflows_core.store.recorder import Recorder
 
-    meta = {key: value for key, value in run.meta.items() if key not in ("schema_version", "closed", "config_hash")}
-    config = run.config
     with Recorder(path, config.replace(record_every=1), meta) as recorder:  # thinned already
-        for frame in run.frames():
+        for frame in frames:
             recorder.append(frame)
         recorder.config = config
+    return recorder.run
+
+
+def to_zarr(run: Run, path: Path) -> Path:
+    meta = {key: value for key, value in run.meta.items() if key not in ("schema_version", "closed", "config_hash")}
+    recorded(run.frames(), run.config, meta, path)
     if run.checkpoint_path is not None:
         shutil.copyfile(run.checkpoint_path, path / run.checkpoint_path.name)
     return path

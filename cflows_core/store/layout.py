@@ -35,6 +35,12 @@ _PLAIN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+def source(path: str) -> str:
+    """The array that an array repeats, or itself: groups repeat the root's coordinates."""
+    name = path.rpartition("/")[2]
+    return name if name in REPEATED else path
+
+
 def specification(path: str, value: Any, config: RunConfig) -> ArraySpec:
     """The array for `path` ("flow/series", or a root coordinate), whose first value is `value`.
 

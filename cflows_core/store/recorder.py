@@ -34,6 +34,7 @@ from cflows_core.store.document import (
     tree,
 )
 from cflows_core.store.files import PARTIAL, ROOT, WriterLock, disk_error, dumps, replace_file
+from cflows_core.store.layout import source
 from cflows_core.store.run import CHECKPOINT, Run
 from cflows_core.store.table import Table
 
@@ -89,6 +90,7 @@ class Recorder:
         self._events: list[Event] = []
         self._seen: set[Event] = set()
         self._stored = config  # as committed
+        self._caught_up: set[str] = set()  # arrays that have the rows before their flow started
         self._since = 0  # frames since the last commit, or the last attempt at one
         self._last_commit = self._last_append = time.monotonic()
 
@@ -177,6 +179,7 @@ class Recorder:
                     self._lock = WriterLock(self.path)
                 if self._count:
                     for spec, block in self._table.columns(self._count):
+                        self._catch_up(spec)
                         spec.write(self.path, self._first, block)
                 self._write_root(rows, events, config, closed=False)
             except OSError as error:
@@ -187,6 +190,16 @@ class Recorder:
             self._count = rows
         else:
             self._first, self._count = min(self._first + self._count, rows), 0
+
+    def _catch_up(self, spec: ArraySpec) -> None:
+        """A flow that starts late repeats the root's coordinates from the first row on."""
+        root = source(spec.path)
+        if spec.path in self._caught_up or root == spec.path:
+            return
+        if self._first:
+            assert self.path is not None
+            spec.write(self.path, 0, self._table.specs[root].read(self.path, self._first)[0])
+        self._caught_up.add(spec.path)
 
     def _course(self) -> tuple[int, list[Event], RunConfig]:
         """Rows, events and configuration to commit: where old steps lie ahead, they stay as long as the run retraces them."""

@@ -19,6 +19,7 @@ from cflows_core.errors import StoreError
 from cflows_core.frames import STATUSES, Event, Frame, Value
 from cflows_core.store.arrays import ArraySpec
 from cflows_core.store.document import events_from_json, read_document
+from cflows_core.store.layout import source
 
 if TYPE_CHECKING:
     import xarray
@@ -91,6 +92,7 @@ class Run:
         return self._read(path) if path in self._specs else np.zeros(self.rows, dtype=np.int8)
 
     def _read(self, path: str) -> np.ndarray:
+        path = source(path)  # as written by former versions, the copies lack the rows before their flow started
         if path not in self._arrays:
             assert self.path is not None
             self._arrays[path], whole = self._specs[path].read(self.path, self.rows)

@@ -11,7 +11,7 @@ from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
 from cflows_core.frames import STATUSES, Frame
 from cflows_core.store.arrays import ArraySpec
-from cflows_core.store.layout import COORDINATES, REPEATED, specification
+from cflows_core.store.layout import COORDINATES, REPEATED, source, specification
 
 CAPACITY = 256  # rows a buffer starts with: more than one commit's
 _STATUS_CODE = {name: code for code, name in enumerate(STATUSES)}
@@ -67,7 +67,7 @@ class Table:
 
     def _add(self, spec: ArraySpec) -> None:
         self.specs[spec.path] = spec
-        if _source(spec.path) == spec.path:
+        if source(spec.path) == spec.path:
             self._buffers[spec.path] = spec.blank(self._capacity)
 
     def _grow(self) -> None:
@@ -83,10 +83,4 @@ class Table:
     def columns(self, rows: int) -> Iterator[tuple[ArraySpec, np.ndarray]]:
         """Every array with its first `rows` rows, views on the buffers."""
         for path, spec in self.specs.items():
-            yield spec, self._buffers[_source(path)][:rows]
-
-
-def _source(path: str) -> str:
-    """The buffer of an array: groups repeat the root's coordinates."""
-    name = path.rpartition("/")[2]
-    return name if name in REPEATED else path
+            yield spec, self._buffers[source(path)][:rows]

@@ -118,6 +118,7 @@ class FakeRunner:
         self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
         self.error, self.speed, self.steps_per_second, self.limited_by = "", None, 0.0, ""
         self.facts = Facts(1482, "cpu", "", "float64", 1, "differences")
+        self.info = self.facts.to_plain() | {"pid": 1}
 
     def play(self, n: int) -> None:
         first = len(self.history)

@@ -64,7 +64,7 @@ def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
                 document.validate()
             assert [record.getMessage() for record in caplog.records] == []
             names = {root.name for root in document.roots}
-            assert {"form", "transport", "status", "viewbar", "loss_plot", "foot", "loss_legend", "valley_plot"} <= names
+            assert {"form", "takeaway", "transport", "status", "viewbar", "loss_plot", "foot", "loss_legend", "valley_plot"} <= names
 
     play(fake_engine, scene)
 
@@ -211,7 +211,7 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         page.tick()
         assert page.transport.state["forked"]
         former = page.canvas.former.source.data
-        assert former["step"][-1] == 302
+        assert float(former["step"][-1]) == 302
         assert len(page.canvas.table.source.data["step"]) == 300
         assert len(page.figures["loss_plot"].renderers) > renderers
         assert any("Faint curves" in note and "step 302" in note for note in page.status.state["notes"])

@@ -11,7 +11,8 @@ import pytest
 
 import cflows_app.session as session_module
 from cflows_app import form, texts
-from cflows_app.session import CUSTOM, Session, fitting, present
+from cflows_app.editing import fitting, present
+from cflows_app.session import CUSTOM, Session
 from cflows_app.stored import Stored
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Event
@@ -323,8 +324,9 @@ def test_an_unknown_preset_is_one_sentence(stored, fake_engine):
 
 
 def test_the_present_value_of_a_field_is_the_last_change():
-    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr") == 0.2
-    assert present(RunConfig(lr=0.3), "lr") == 0.3
+    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 5) == 0.2
+    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 4) == 0.1
+    assert present(RunConfig(lr=0.3), "lr", 5) == 0.3
 
 
 @pytest.mark.parametrize(

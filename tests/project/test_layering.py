@@ -25,7 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("observe",),
     ("simulation",),
     ("store",),
-    ("history", "phases", "presets", "running"),
+    ("history", "phases", "presets", "running", "written"),
     ("figures", "engine"),
     ("", "cli", "__main__"),  # "": the package itself, which re-exports the public API
 ]

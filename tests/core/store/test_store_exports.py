@@ -94,3 +94,21 @@ def test_an_export_that_cannot_be_written(run: Run, tmp_path: Path, export: str)
     with pytest.raises(StoreError, match="cannot be written"):
         getattr(run, export)(tmp_path / "taken")
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_flows_that_start_after_a_commit_have_the_steps_before_them(config, make_frame, tmp_path: Path) -> None:
+    """On disk, for readers other than `Run`; and for `Run`, also where a former version left those rows empty."""
+    path = tmp_path / "run.zarr"
+    with Recorder(path, config) as recorder:
+        for step in range(12):
+            recorder.append(make_frame(step))
+            recorder.commit()  # the flows start at step 5
+    with xarray.open_datatree(path, engine="zarr") as tree:  # refuses groups that do not share their steps
+        for flow in Run.open(path).flows:
+            assert tree[flow].step.values.tolist() == list(range(12))
+            np.testing.assert_array_equal(tree[flow].wall_time.values, Run.open(path).wall_time)
+    former = path / "rod" / "step" / "c.0"
+    former.write_bytes(bytes(8 * 5) + former.read_bytes()[8 * 5 :])
+    run = Run.open(path)
+    assert run["rod"].step.values.tolist() == list(range(12))
+    assert run.to_netcdf(tmp_path / "run.nc").exists()

@@ -1,0 +1,124 @@
+// Share, Export, Code: three buttons, each with a popover that the browser closes by Escape or a click elsewhere.
+const FILES = [
+  ["csv", "CSV", "A table, one row for every step of every flow."],
+  ["netcdf", "NetCDF", "Arrays over flow and step, with units."],
+  ["zarr", "Zarr", "The whole run, zipped: cflows opens and continues it."],
+]
+const SAID_FOR = 2500 // milliseconds that a button says what it did
+
+export function render({model}) {
+  const open = (name, label, help, begin) => {
+    const button = h("button", {type: "button", title: help, "aria-haspopup": "dialog", "aria-expanded": "false"}, label)
+    const pop = h("div", {class: "pop", popover: "auto", role: "dialog", "aria-label": label, id: `pop-${name}`})
+    button.popoverTargetElement = pop // so that a second click closes it
+    pop.addEventListener("beforetoggle", (event) => { if (event.newState === "open") place(button, pop) })
+    pop.addEventListener("toggle", (event) => {
+      const shown = event.newState === "open"
+      button.setAttribute("aria-expanded", String(shown))
+      if (shown) begin?.()
+    })
+    return {button, pop}
+  }
+
+  // Above its button, within the window.
+  function place(button, pop) {
+    const {left, top} = button.getBoundingClientRect()
+    const width = Math.min(pop.classList.contains("wide") ? 600 : 380, innerWidth - 24)
+    pop.style.width = `${width}px`
+    pop.style.left = `${Math.max(12, Math.min(left, innerWidth - width - 12))}px`
+    pop.style.bottom = `${innerHeight - top + 8}px`
+    pop.style.maxHeight = `${Math.max(160, top - 20)}px`
+  }
+
+  // Whether the text is in the clipboard now; where a browser does not let us, the field's text is selected for the visitor to copy.
+  async function copy(text, field) {
+    try {
+      await navigator.clipboard.writeText(text)
+      return true
+    } catch {
+      field.focus()
+      field.select()
+      return false
+    }
+  }
+  const byHand = "The browser does not let this page copy. The text is selected: press Ctrl+C, or ⌘C."
+
+  // Share
+  const address = h("input", {type: "text", readonly: true, "aria-label": "Address of this run", onfocus: () => address.select()})
+  const shared = h("p", {role: "status"})
+  const share = open("share", "Share", "Copy an address that gives this run again", async () => {
+    address.value = model.state.query ? `${location.origin}${location.pathname}?${model.state.query}` : ""
+    address.hidden = !address.value
+    setText(shared, "")
+    if (!address.value) return setText(shared, model.state.too_long)
+    setText(shared, await copy(address.value, address) ? "Copied. This address opens the same run, with every change made while it ran." : byHand)
+    address.focus()
+  })
+  share.pop.append(h("h3", {}, "Share"), address, shared)
+
+  // Export
+  const told = h("p", {role: "status"})
+  const files = FILES.map(([form, label, about]) => ({form, label, button: h("button", {type: "button", class: "file", onclick: () => save(form, label)}, h("b", {}, label), h("span", {}, about))}))
+  const exporting = open("export", "Export", "Save what is on screen as a file", () => { setText(told, ""); draw() })
+  exporting.pop.append(h("h3", {}, "Export what is on screen"), h("div", {class: "files"}, files.map(({button}) => button)), told)
+  let saving = false
+
+  async function save(form, label) {
+    if (saving) return
+    saving = true
+    const name = model.state.files[form]
+    setText(told, `Writing ${name} …`)
+    try {
+      const answer = await fetch(`export/${model.state.ticket}/${form}`)
+      if (!answer.ok) return setText(told, await answer.text())
+      const link = h("a", {href: URL.createObjectURL(await answer.blob()), download: name})
+      link.click()
+      setTimeout(() => URL.revokeObjectURL(link.href), 60000)
+      setText(told, `Saved ${name}.`)
+    } catch {
+      setText(told, `${label} could not be fetched: the connection to the server is lost. Start cflows again if it was stopped, then reload this page.`)
+    } finally {
+      saving = false
+    }
+  }
+
+  // Code
+  const blocks = [["python", "Python"], ["command", "Command line"]].map(([key, label]) => {
+    const text = h("textarea", {readonly: true, class: "code", spellcheck: "false", wrap: key === "python" ? "off" : "soft", "aria-label": label})
+    const said = h("span", {role: "status", class: "hint"})
+    const button = h("button", {type: "button", "aria-label": `Copy the ${key === "python" ? "Python script" : "command line"}`, onclick: async () => {
+      setText(said, await copy(text.value, text) ? "Copied." : byHand)
+      setTimeout(() => setText(said, ""), SAID_FOR * 2)
+    }}, "Copy")
+    return {key, text, element: h("section", {}, h("div", {class: "head"}, h("h3", {}, label), said, button), text)}
+  })
+  const code = open("code", "Code", "A script and a command line that give this run again", () => blocks.forEach(({text}) => fit(text)))
+  code.pop.classList.add("wide")
+  code.pop.append(...blocks.map(({element}) => element), h("p", {class: "hint"}, "Either gives the run on screen to the bit, on the same machine, with every change made while it ran."))
+
+  // As high as its text, where it is shown.
+  function fit(text) {
+    text.style.height = "auto"
+    text.style.height = `${text.scrollHeight + 2}px`
+  }
+
+  function draw() {
+    const {lacks = ""} = model.state
+    for (const {button} of files) button.disabled = Boolean(lacks)
+    if (lacks || told.textContent === told.dataset.lacks) setText(told, lacks)
+    told.dataset.lacks = lacks
+    for (const {key, text} of blocks) {
+      const value = model.state[key] ?? ""
+      if (text.value === value) continue
+      text.value = value
+      fit(text)
+    }
+  }
+
+  model.on("state", draw)
+  draw()
+  const parts = [share, exporting, code]
+  // Escape closes the popover, and not the drawer around it as well.
+  const alone = (event) => { if (event.key === "Escape" && parts.some(({pop}) => pop.matches(":popover-open"))) event.stopPropagation() }
+  return h("div", {class: "take", role: "group", "aria-label": "Take along", onkeydown: alone}, parts.map(({button}) => button), parts.map(({pop}) => pop))
+}
