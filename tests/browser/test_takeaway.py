@@ -95,7 +95,7 @@ def test_the_files_arrive_and_an_unstarted_run_says_why_there_is_none(visit, tmp
     visit.button("Export").click()
     visit.page.get_by_text("There is nothing to export before the first step: press Run.").wait_for()
     assert visit.page.get_by_role("button", name="CSV").is_disabled()
-    assert visit.server.health()["loop"]["busiest_ms"] < 400
+    assert visit.server.health()["loop"]["busiest_ms"] < 1500
 
 
 def test_without_a_clipboard_the_text_is_selected(visit):
