@@ -29,8 +29,8 @@ export function render({model}) {
   }
 
   function start() {
-    const {first, last, moment} = model.state
-    let at = moment == null || moment >= last ? first : moment
+    const {first, last} = model.state
+    let at = Number(slider.value) >= last ? first : Number(slider.value) // the page's answer may still be under way
     timer = setInterval(() => {
       const end = model.state.last
       at += Math.max(1, (end - first) / PLAY.steps)

@@ -178,7 +178,8 @@ def test_valley_is_the_plane_of_the_top_eigenvector_and_the_slow_motion(edge) ->
             root[discrete.after.nu == 0] = 0
             _, vectors = np.linalg.eigh(root[:, None] * dense_hessian(simulation, middle) * root)
             across = root * vectors[:, -1]
-            assert abs(across @ valley.axes[:, 0].numpy()) / np.linalg.norm(across) > 1 - 1e-5
+            # An angle of the eigenpairs' residual, 5e-3, over a gap of 0.3 at least.
+            assert abs(across @ valley.axes[:, 0].numpy()) / np.linalg.norm(across) > 1 - 0.5 * (5e-3 / 0.3) ** 2
         np.testing.assert_array_equal(valley.axes, basis)
         np.testing.assert_allclose(basis.T @ basis, np.eye(2), atol=1e-12)
         for name, state in seen.states.items():
