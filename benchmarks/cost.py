@@ -36,7 +36,7 @@ FAR = 400.0  # an edge that nothing comes near
 LONGEST_WAIT = 20  # steps that may pass there between two eigensolves: a repeat has to have them all
 # Modes held at the edge -> (classes, public figure, aim), GE. Four classes have four eigenvalues that stand out, ten have ten.
 MODES: dict[int, tuple[int, float | None, float | None]] = {1: (4, None, None), 2: (4, 175, 15), 4: (4, None, None), 10: (10, 430, 60)}
-WIDTHS, EXAMPLES = (64, 128, 256, 512), (250, 1000, 4000)
+WIDTHS, EXAMPLES = (64, 128, 256, 512), (250, 500, 1000, 1500)
 
 
 def ratios(found: Iterable[Repeat]) -> list[float]:
