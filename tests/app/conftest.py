@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import cflows_app.session as session_module
+from cflows_app.pages.explore import ExplorePage
+from cflows_app.session import Session
+from cflows_app.stored import Stored
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
 from cflows_core.facts import Facts
 from cflows_core.frames import COORDINATES, Event, Frame
 from cflows_core.history import History
+from cflows_core.presets import DEFAULT
 from cflows_core.rules import ABLATIONS
 
 MODES = 6
@@ -190,5 +198,44 @@ def make_history():
 
 
 @pytest.fixture
+def stored(monkeypatch):
+    """The first preset has a stored run of 300 steps."""
+    run = Stored(Path("first.zarr"), RunConfig(), synthetic_history(300))
+    monkeypatch.setattr(session_module, "stored_run", lambda name: run if name == DEFAULT else None)
+    return run
+
+
+@pytest.fixture
 def fake_engine() -> FakeEngine:
     return FakeEngine()
+
+
+def play(engine: FakeEngine, scene: Callable[[Session], Coroutine]) -> None:
+    """Open a session on the engine, act, and let everything finish."""
+
+    async def whole() -> None:
+        async def ready() -> FakeEngine:
+            return engine
+
+        session = Session(ready)
+        await scene(session)
+        await session.release()
+        assert all(runner.closed for runner in engine.runners)
+
+    asyncio.run(whole())
+
+
+def play_page(engine: FakeEngine, scene: Callable[[ExplorePage], Coroutine]) -> None:
+    """The same with a page before the session."""
+
+    async def whole(session: Session) -> None:
+        await scene(ExplorePage(session))
+
+    play(engine, whole)
+
+
+async def done(page: ExplorePage) -> None:
+    """Let the session's actions finish, and draw."""
+    while page.session._tasks:
+        await asyncio.gather(*page.session._tasks)
+    page.tick()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,24 +14,13 @@ from cflows_app.turns import Turns
 from cflows_core.config import RunConfig
 from cflows_core.facts import Facts
 from cflows_core.presets import PRESETS
+from tests.app.conftest import play
 
 
 @pytest.fixture(autouse=True)
 def _stored(monkeypatch, make_history):
     run = Stored(Path("first.zarr"), RunConfig(), make_history(301), Facts(10, "cpu", "", "float64", 2, "exact"))
     monkeypatch.setattr(session_module, "stored_run", lambda name: run)
-
-
-def play(engine, scene: Callable) -> None:
-    async def whole() -> None:
-        async def ready():
-            return engine
-
-        session = Session(ready)
-        await scene(session)
-        await session.release()
-
-    asyncio.run(whole())
 
 
 def texts(session: Session, drawing: float = 0.0) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from cflows_app.ahead import Ahead
 from cflows_app.glossary import glossary
 from cflows_app.main import _names, serve
 from cflows_app.pages.explore import ExplorePage
-from cflows_app.session import Session
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
 from cflows_app.streaming import Reading
@@ -28,31 +26,13 @@ from cflows_core.config import OBSERVABLES, OPTIMIZER_NAMES, RunConfig
 from cflows_core.errors import EngineError
 from cflows_core.history import History
 from cflows_core.rules import ABLATIONS
+from tests.app.conftest import done, play_page
 
 
 @pytest.fixture(autouse=True)
 def _stored(monkeypatch, make_history):
     run = Stored(Path("first.zarr"), RunConfig(), make_history(300))
     monkeypatch.setattr(session_module, "stored_run", lambda name: run)
-
-
-def play(engine, scene: Callable[[ExplorePage], Coroutine]) -> None:
-    async def whole() -> None:
-        async def ready():
-            return engine
-
-        page = ExplorePage(Session(ready))
-        await scene(page)
-        await page.session.release()
-
-    asyncio.run(whole())
-
-
-async def done(page: ExplorePage) -> None:
-    """Let the session's actions finish, and draw."""
-    while page.session._tasks:
-        await asyncio.gather(*page.session._tasks)
-    page.tick()
 
 
 def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
@@ -66,7 +46,7 @@ def test_the_document_is_valid_in_both_themes(fake_engine, caplog):
             names = {root.name for root in document.roots}
             assert {"form", "takeaway", "transport", "status", "viewbar", "loss_plot", "foot", "loss_legend", "valley_plot"} <= names
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_dark_page_is_dark_from_the_start(fake_engine):
@@ -76,7 +56,7 @@ def test_a_dark_page_is_dark_from_the_start(fake_engine):
             assert str(plot.background_fill_color) == DARK["card"]
             assert {str(axis.axis_label_text_color) for axis in plot.axis} == {DARK["muted"]}
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_the_page_opens_with_the_stored_run_drawn(fake_engine):
@@ -86,7 +66,7 @@ def test_the_page_opens_with_the_stored_run_drawn(fake_engine):
         assert page.transport.state["label"] == "stored run"
         assert page.form.state["values"]["lr"] == "0.3"
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_run_draws_what_arrives(fake_engine):
@@ -99,7 +79,7 @@ def test_run_draws_what_arrives(fake_engine):
         assert page.transport.state["step"] == 306
         assert page.canvas.steps.end > 306
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_new_run_is_followed_wherever_the_visitor_looked(fake_engine):
@@ -112,7 +92,7 @@ def test_a_new_run_is_followed_wherever_the_visitor_looked(fake_engine):
         assert page.axis.following
         assert page.viewbar.state["following"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_change_is_marked_labelled_and_listed(fake_engine):
@@ -126,7 +106,7 @@ def test_a_change_is_marked_labelled_and_listed(fake_engine):
         assert dict(page.canvas.marks.data) == {"x": [300], "label": ["η = 0.125"], "align": ["right"], "offset": [-4]}
         assert page.form.state["changes"] == ["Learning rate η: 0.125 from step 300"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_close_changes_share_a_label():
@@ -144,7 +124,7 @@ def test_nonsense_is_shown_beside_its_control(fake_engine):
         assert "must be positive, got -0.1" in page.form.state["errors"]["lr"]
         assert "'many'" in page.form.state["errors"]["width"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_view_controls(fake_engine):
@@ -168,7 +148,7 @@ def test_view_controls(fake_engine):
         page.tick()
         assert [entry["label"] for entry in page.legends["distance"].state["entries"]] == ["central"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_visitor_looks_back(fake_engine):
@@ -199,7 +179,7 @@ def test_a_visitor_looks_back(fake_engine):
         await done(page)
         assert page.scrubber.state["moment"] is None
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_fork_is_drawn_beneath(fake_engine):
@@ -224,7 +204,7 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         assert not len(page.canvas.former.source.data["step"])
         assert not page.transport.state["forked"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_message_that_means_nothing_does_nothing(fake_engine):
@@ -236,7 +216,7 @@ def test_a_message_that_means_nothing_does_nothing(fake_engine):
         page.tick()
         assert "has no field `no_such_field`" in page.session.errors["no_such_field"]
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 @pytest.mark.parametrize("name", [*form.PROBLEM, *form.RUN, *form.MORE, *form.OPTIMIZER, "lr"])
@@ -290,7 +270,7 @@ def test_a_weight_is_chosen(fake_engine):
         np.testing.assert_allclose(page.canvas.table.source.data["rod.gradients.rod"], nu, rtol=1e-6)
         assert page.legends["gradients"].state["note"] == ""
 
-    play(fake_engine, scene)
+    play_page(fake_engine, scene)
 
 
 def test_a_port_in_use_is_one_sentence():

@@ -3,47 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-import cflows_app.session as session_module
-from cflows_app import form, texts
-from cflows_app.editing import fitting, present
 from cflows_app.session import CUSTOM, Session
-from cflows_app.stored import Stored
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Event
 from cflows_core.presets import PRESETS
-from cflows_core.problems import files
-from tests.app.conftest import synthetic_frame
+from tests.app.conftest import play, synthetic_frame
 
 FIRST = next(iter(PRESETS))
-
-
-@pytest.fixture
-def stored(monkeypatch, make_history):
-    """The first preset has a stored run of 300 steps."""
-    run = Stored(Path("first.zarr"), RunConfig(), make_history(300))
-    monkeypatch.setattr(session_module, "stored_run", lambda name: run if name == FIRST else None)
-    return run
-
-
-def play(engine, scene: Callable[[Session], Coroutine]) -> None:
-    """Open a session on the engine, act, and let everything finish."""
-
-    async def whole() -> None:
-        async def ready():
-            return engine
-
-        session = Session(ready)
-        await scene(session)
-        await session.release()
-        assert all(runner.closed for runner in engine.runners)
-
-    asyncio.run(whole())
 
 
 def test_the_first_screen_is_the_stored_run(stored, fake_engine):
@@ -323,40 +293,6 @@ def test_an_unknown_preset_is_one_sentence(stored, fake_engine):
     play(fake_engine, scene)
 
 
-def test_the_present_value_of_a_field_is_the_last_change():
-    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 5) == 0.2
-    assert present(RunConfig(lr=0.3, changes=[(2, "lr", 0.1), (5, "lr", 0.2)]), "lr", 4) == 0.1
-    assert present(RunConfig(lr=0.3), "lr", 5) == 0.3
-
-
-@pytest.mark.parametrize(
-    ("before", "chosen", "after"),
-    [
-        ({}, {"dataset": "sorting"}, {"architecture": "lstm"}),
-        ({}, {"architecture": "mamba"}, {"dataset": "digits"}),
-        ({"dataset": "sorting", "architecture": "mamba"}, {"architecture": "vit"}, {"dataset": "digits"}),
-        ({"dataset": "sorting", "architecture": "mamba"}, {"architecture": "transformer"}, {"dataset": "sorting"}),
-        ({"criterion": "cross_entropy"}, {"dataset": "chebyshev"}, {"architecture": "mlp", "criterion": "mse"}),
-        ({"targets": "signed", "classes": 2}, {"dataset": "sorting"}, {"architecture": "lstm", "targets": "onehot"}),
-        ({"width": 10}, {"architecture": "resnet"}, {"width": 12}),
-    ],
-)
-def test_data_and_model_follow_one_another(before: dict, chosen: dict, after: dict) -> None:
-    """Every choice in a control is taken; what does not go with it changes, and nothing else."""
-    former = RunConfig(**before)
-    assert fitting(former, **chosen) == former.replace(**chosen, **after)
-
-
-def test_a_width_that_the_model_cannot_take_is_refused_beside_its_control(fake_engine) -> None:
-    async def scene(session: Session) -> None:
-        session.edit("architecture", "vit")
-        session.edit("width", "10")
-        assert session.errors["width"].startswith("`width` must be a multiple of 4")
-        assert session.config.width == 16
-
-    play(fake_engine, scene)
-
-
 def test_what_a_reader_should_know_of_the_model_is_said_throughout(stored, fake_engine) -> None:
     """The note of a model with kinks is an event of the first frame, and stands while its run is shown."""
 
@@ -410,37 +346,5 @@ def test_a_new_problem_lets_both_versions_go(fake_engine):
         await asyncio.gather(*session._tasks)
         assert all(version.closed for version in versions)
         assert session.former is None
-
-    play(fake_engine, scene)
-
-
-def test_a_problem_file_takes_the_place_of_data_and_model(stored, fake_engine, monkeypatch):
-    file = files.ProblemFile("mine", "mine.py", b"", parameters=5)
-    monkeypatch.setattr(files, "_known", {file.dataset: file})
-    assert [file.dataset, "mine.py"] in form.field("dataset")["choices"]
-
-    async def scene(session: Session):
-        session.edit("width", "8")
-        session.edit("dtype", "float32")
-        session.edit("dataset", file.dataset)
-        assert session.errors == {}
-        assert (session.config.dataset, session.config.width, session.config.dtype) == (file.dataset, RunConfig().width, "auto")
-        assert texts.problem_hint(session.config).startswith("5 weights to train.")
-        session.edit("optimizer", "adam")
-        await session.do(session.run)
-        assert (session.runner.config.dataset, session.runner.config.optimizer) == (file.dataset, "adam")
-        session.edit("dataset", "digits")
-        assert (session.errors, session.config.dataset) == ({}, "digits")
-
-    play(fake_engine, scene)
-
-
-def test_a_problem_file_that_the_server_was_not_given_is_a_sentence(stored, fake_engine):
-    async def scene(session: Session):
-        before, name = session.config, "file:other@0123456789abcdef"
-        session.edit("dataset", name)
-        assert "--problem other.py" in session.errors["dataset"]
-        assert session.config == before
-        assert "--problem other.py" in texts.problem_hint(RunConfig(dataset=name))  # a configuration from elsewhere
 
     play(fake_engine, scene)

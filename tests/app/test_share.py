@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from urllib.parse import parse_qs
 
 import pytest
@@ -11,13 +10,14 @@ from hypothesis import strategies as st
 
 import cflows_app.session as session_module
 from cflows_app.pages.explore import ExplorePage
-from cflows_app.session import CUSTOM, Session
+from cflows_app.session import CUSTOM
 from cflows_app.share import LONGEST, query, read
 from cflows_app.stored import Stored, first_config
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
 from cflows_core.presets import DEFAULT, PRESETS
 from cflows_core.written import from_text, to_text
+from tests.app.conftest import done, play_page
 
 
 def arguments(text: str) -> dict[str, list[bytes]]:
@@ -149,31 +149,22 @@ def stored(monkeypatch, make_history):
     monkeypatch.setattr(session_module, "stored_run", lambda name: run if name == DEFAULT else None)
 
 
-def play(engine, address, scene):
-    async def whole() -> None:
-        async def ready():
-            return engine
+def play_address(engine, address, scene):
+    """A page that is opened with an address."""
 
-        page = ExplorePage(Session(ready))
+    async def opened(page: ExplorePage) -> None:
         page.session.open(read(arguments(address)))
         page.tick()
         await scene(page)
-        await page.session.release()
 
-    asyncio.run(whole())
-
-
-async def done(page: ExplorePage) -> None:
-    while page.session._tasks:
-        await asyncio.gather(*page.session._tasks)
-    page.tick()
+    play_page(engine, opened)
 
 
 def test_the_address_of_the_first_screen_shows_the_stored_run(stored, fake_engine):
     async def scene(page):
         assert (page.session.status, page.session.preset, page.session.error) == ("stored", DEFAULT, "")
 
-    play(fake_engine, query(first_config(DEFAULT)), scene)
+    play_address(fake_engine, query(first_config(DEFAULT)), scene)
 
 
 def test_an_address_gives_the_run_it_was_made_from(stored, fake_engine):
@@ -201,7 +192,7 @@ def test_an_address_gives_the_run_it_was_made_from(stored, fake_engine):
         session.edit("width", "9")  # a new run begins with what the controls show
         assert (session.config.lr, session.config.changes) == (0.4, ())
 
-    play(fake_engine, query(config), scene)
+    play_address(fake_engine, query(config), scene)
 
 
 def test_a_live_change_is_in_the_address_and_one_not_made_yet_too(stored, fake_engine):
@@ -215,7 +206,7 @@ def test_a_live_change_is_in_the_address_and_one_not_made_yet_too(stored, fake_e
         assert session.shared == session.runner.config
         assert session.shared.changes == ((300, "lr", 0.1),)
 
-    play(fake_engine, query(first_config(DEFAULT)), scene)
+    play_address(fake_engine, query(first_config(DEFAULT)), scene)
 
 
 def test_a_wrong_address_is_told_in_the_page_until_dismissed(stored, fake_engine):
@@ -226,4 +217,4 @@ def test_a_wrong_address_is_told_in_the_page_until_dismissed(stored, fake_engine
         page.tick()
         assert page.status.state["problem"] == ""
 
-    play(fake_engine, "lrr=0.1", scene)
+    play_address(fake_engine, "lrr=0.1", scene)
