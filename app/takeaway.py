@@ -18,6 +18,8 @@ def takeaway(session: Session, ticket: str) -> dict[str, Any]:
         **_reproduced(session.shared, session.threads),
         "ticket": ticket,
         "lacks": what_lacks(session),
+        "name": name_of(session.run_config),
+        "kept": list(session.kept),
         "files": {form: name_of(session.run_config) + ending for form, ending in ENDINGS.items()},
     }
 

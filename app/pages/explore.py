@@ -45,7 +45,7 @@ class ExplorePage:
         self.moment: int | None = None  # the step that the visitor looks back at
         self.foot = Foot(lambda _: None)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
-        self.takeaway = Takeaway(lambda _: None)
+        self.takeaway = Takeaway(self._on_takeaway)
         self.ticket = secrets.token_urlsafe(16)  # by which this page's visitor, and no one else, asks for files of their run
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
@@ -202,6 +202,10 @@ class ExplorePage:
         elif "follow" in message:
             self.axis.follow()
         self._stale = True
+
+    def _on_takeaway(self, message: dict[str, Any]) -> None:
+        if "keep" in message:
+            self.session.do(self.session.keep, str(message["keep"]).strip())
 
     def _on_scrubber(self, message: dict[str, Any]) -> None:
         if "moment" in message and isinstance(message["moment"], (int, float, type(None))):
