@@ -115,12 +115,10 @@ class ExplorePage:
         former = self.session.former
         if former is not None:
             for view in self.views:
-                view.overlay()
-            table = self.canvas.overlay()
-            table.sigma = self.canvas.table.sigma
-            table.update(Reading(former.history, former.config, self._options()), self.axis.window)
-        elif self.canvas.former is not None:
-            self.canvas.former.clear()
+                view.add_layer(1)
+            self.canvas.layer(1).update(Reading(former.history, former.config, self._options()), self.axis.window)
+        elif len(self.canvas.tables) > 1:
+            self.canvas.layer(1).clear()
 
     def _options(self) -> dict[str, str]:
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
@@ -193,7 +191,7 @@ class ExplorePage:
 
     def _on_viewbar(self, message: dict[str, Any]) -> None:
         if "smoothing" in message:
-            self.canvas.table.sigma = _width(message["smoothing"], self.canvas.table.sigma)
+            self.canvas.smooth(_width(message["smoothing"], self.canvas.table.sigma))
         elif message.get("unit") in UNITS:
             self.axis.count(message["unit"])
         elif message.get("span") in SPANS:

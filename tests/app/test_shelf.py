@@ -76,7 +76,7 @@ def test_a_deleted_run_is_gone_and_the_others_stay(shelf):
     shelf.delete("first.zarr")
     assert [entry.label for entry in shelf.entries()] == ["second one"]
     assert not (shelf.folder / "first.zarr").exists()
-    with pytest.raises(StoreError, match="There is no run called 'first.zarr'"):
+    with pytest.raises(StoreError, match=r"There is no run called 'first\.zarr'"):
         shelf.delete("first.zarr")
 
 
