@@ -92,6 +92,21 @@ class ViewBar(Component):
     _esm = _script("viewbar.js")
 
 
+class RunList(Component):
+    """The runs of the shelf, those that are laid over one another with their colours, and whose curves are drawn.
+
+    Sends {"pick": name}, {"drop": name}, {"delete": name} and {"flows": [...]}.
+    """
+
+    _esm = _script("runs.js")
+
+
+class Differences(Component):
+    """A table of the runs that are compared: a column a run. Sends nothing."""
+
+    _esm = _script("differences.js")
+
+
 class Foot(Component):
     """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
 

@@ -1,4 +1,4 @@
-"""Starts the dashboard: workers and web server side by side, one Explore page a visitor."""
+"""Starts the dashboard: workers and web server side by side, a page a visitor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from cflows_app import share
 from cflows_app.ahead import Ahead
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
+from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
+from cflows_app.pages.page import Page
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
@@ -73,7 +75,7 @@ async def _serve(
         exports = Exports()
         pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf)))))
         await pages.ready()
-        server = _server(pages, health, exports, port, address, [*_names(address, port), *origins])
+        server = _server(pages, shelf, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
@@ -120,11 +122,11 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
 
 
 def _server(
-    pages: Ahead[ExplorePage], health: Health, exports: Exports, port: int, address: str, origins: list[str]
+    pages: Ahead[ExplorePage], shelf: Shelf, health: Health, exports: Exports, port: int, address: str, origins: list[str]
 ) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
     return pn.serve(
-        {"/": lambda: explore(pages.take())},
+        {"/": lambda: explore(pages.take()), "/compare": lambda: compare(ComparePage(shelf))},
         port=port,
         address=address,
         show=False,
@@ -138,14 +140,25 @@ def _server(
 
 
 def explore(page: ExplorePage) -> pn.Template:
-    """The page for one visitor, brought to life in the document being made."""
+    """The page Explore for one visitor, with what its address asks for."""
+    runs = share.runs_asked(pn.state.session_args)
+    if runs:
+        page.session.visit(runs[-1])
+    elif (asked := share.read(pn.state.session_args)) is not None:
+        page.session.open(asked)
+    return _alive(page)
+
+
+def compare(page: ComparePage) -> pn.Template:
+    """The page Compare for one visitor, with the runs that its address names."""
+    page.pick(share.runs_asked(pn.state.session_args))
+    return _alive(page)
+
+
+def _alive(page: Page) -> pn.Template:
+    """The page, brought to life in the document being made."""
     theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
-    session, document = page.session, pn.state.curdoc
-    run, asked = share.run_asked(pn.state.session_args), share.read(pn.state.session_args)
-    if run:
-        session.visit(run)
-    elif asked is not None:
-        session.open(asked)
+    document = pn.state.curdoc
     page.tick()
     if document is not None:
 
@@ -155,7 +168,7 @@ def explore(page: ExplorePage) -> pn.Template:
 
         # Bokeh's own callback: it holds the document's lock while `tick` writes.
         document.add_periodic_callback(draw, TICK)
-        document.on_session_destroyed(lambda _: asyncio.ensure_future(session.release()))
+        document.on_session_destroyed(lambda _: asyncio.ensure_future(page.leave()))
     return page_template(page, theme)
 
 

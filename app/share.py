@@ -54,9 +54,9 @@ def _plain(base: Any, preset: str) -> dict[str, Any]:
     return base(preset).to_dict()
 
 
-def run_asked(arguments: Mapping[str, Sequence[bytes]]) -> str:
-    """The name of the stored run that a request's arguments ask for (`?run=NAME`), or nothing."""
-    return b"".join(arguments.get("run", [])[-1:]).decode(errors="replace")
+def runs_asked(arguments: Mapping[str, Sequence[bytes]]) -> list[str]:
+    """The names of the stored runs that a request's arguments ask for (`?run=NAME&run=OTHER`)."""
+    return [name.decode(errors="replace") for name in arguments.get("run", [])]
 
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:

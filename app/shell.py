@@ -9,13 +9,17 @@ from typing import Any
 
 import panel as pn
 from bokeh.document import Document
+from jinja2 import Environment, FileSystemLoader
 
 from cflows_app.glossary import plain, term_of
-from cflows_app.pages.explore import ExplorePage
+from cflows_app.pages.page import Page
 from cflows_app.theme import DARK, FONT, LIGHT, css_variables
 from cflows_app.views.base import View
 
 ASSETS = Path(__file__).parent / "assets"
+PAGES = {"Explore": "./", "Compare": "./compare"}  # name -> address
+_TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
+
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
 
 
@@ -25,7 +29,7 @@ class _Frame(pn.Template):
     Figures are roots of their own, without a Panel pane around them, which would wrap each in a layout.
     """
 
-    page: ExplorePage
+    page: Page
 
     def server_doc(self, doc: Document | None = None, title: str | None = None, location: Any = True) -> Document:
         doc = doc or pn.state.curdoc or Document()
@@ -37,13 +41,13 @@ class _Frame(pn.Template):
         return doc
 
     def __repr__(self) -> str:  # Panel's own names every part, whenever one is added
-        return "cflows, Explore"
+        return "a page of cflows"
 
 
-def page_template(page: ExplorePage, theme: str) -> pn.Template:
-    """The Explore page in its frame, opened in `theme`."""
+def page_template(page: Page, theme: str) -> pn.Template:
+    """A page in its frame, opened in `theme`."""
     page.paint(theme)
-    template = _Frame(_text("page.html"))
+    template = _Frame(_TEMPLATES.get_template(f"{page.name.lower()}.html"))
     template.page = page
     for name, part in page.components.items():
         template.add_panel(name, part)
@@ -53,6 +57,9 @@ def page_template(page: ExplorePage, theme: str) -> pn.Template:
     ]
     cards = json.dumps(plain(), ensure_ascii=False).replace("</", "<\\/")
     for name, value in {
+        "name": page.name,
+        "description": page.description,
+        "pages": PAGES,
         "views": views,
         "cards": cards,
         "theme": theme,

@@ -65,6 +65,21 @@
   document.querySelector(".veil").addEventListener("click", () => drawer(false))
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && app.classList.contains("open")) drawer(false) })
 
+  // A run lives as long as its page: another page opens beside it, or comes to the front with what it shows.
+  const windowOf = (title) => `cflows-${title.toLowerCase()}`
+  for (const link of document.querySelectorAll("[data-page]")) {
+    if (link.hasAttribute("aria-current")) window.name = windowOf(link.dataset.page)
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return
+      event.preventDefault()
+      if (link.hasAttribute("aria-current")) return
+      const other = window.open("", windowOf(link.dataset.page))
+      if (!other) return location.assign(link.href) // the browser allows no other window
+      if (other.location.href === "about:blank") other.location.assign(link.href)
+      other.focus()
+    })
+  }
+
   remember()
   const server = document.body.dataset.theme
   const waiting = setInterval(() => {

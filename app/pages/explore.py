@@ -6,49 +6,43 @@ import secrets
 import time
 from typing import Any
 
-from bokeh.plotting import figure
-
 from cflows_app import texts
-from cflows_app.components import Component, Foot, Form, Legend, Scrubber, Status, Takeaway, Transport, ViewBar
+from cflows_app.components import Component, Foot, Form, Scrubber, Status, Takeaway, Transport
 from cflows_app.footing import footing
 from cflows_app.form import specification
+from cflows_app.pages.page import SMOOTHING, Page
 from cflows_app.session import Session
-from cflows_app.streaming import AXIS, Reading, Table
+from cflows_app.streaming import Reading, Table
 from cflows_app.takeaway import takeaway
-from cflows_app.theme import DARK, LIGHT
+from cflows_app.theme import LIGHT
 from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
-from cflows_app.views.axis import SPANS, UNITS, StepAxis
-from cflows_app.views.base import View
-from cflows_app.views.canvas import Canvas
+from cflows_app.views.canvas import Canvas, at_once
 
-SMOOTHING = 20.0  # steps
-WIDEST = 100.0
 PHASE_SECONDS = 0.4  # between looks for a new phase
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 SAY_SECONDS = 10.0  # between steps told to screen readers
 
 
-class ExplorePage:
+class ExplorePage(Page):
     """The page's parts, and what brings them up to date."""
 
+    name = "Explore"
+    description = "An optimizer beside its stable, central and rod flows, live."
+
     def __init__(self, session: Session):
+        canvas = Canvas(Table(SMOOTHING), LIGHT)
+        super().__init__(canvas, [view(canvas) for view in VIEWS])
         self.session = session
-        self.canvas = Canvas(Table(SMOOTHING), LIGHT)
-        self.views: list[View] = [view(self.canvas) for view in VIEWS]
-        self.axis = StepAxis(self.canvas, self.views)
         self.form = Form(self._on_form, spec=specification())
         self.transport = Transport(self._on_transport)
         self.status = Status(self._on_status)
-        self.viewbar = ViewBar(self._on_viewbar)
         self.scrubber = Scrubber(self._on_scrubber)
         self.moment: int | None = None  # the step that the visitor looks back at
         self.foot = Foot(lambda _: None)
-        self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
         self.takeaway = Takeaway(self._on_takeaway)
         self.ticket = secrets.token_urlsafe(16)  # by which this page's visitor, and no one else, asks for files of their run
         self.turns = Turns()
-        self._stale = True  # something other than the history asks for drawing
         self._drawn = session.history
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at, self._told_of = None, 0.0, ""
@@ -58,20 +52,8 @@ class ExplorePage:
     @property
     def components(self) -> dict[str, Component]:
         """Name in the page's template -> the component that stands there."""
-        legends = {f"{key}_legend": legend for key, legend in self.legends.items()}
-        parts = {"form": self.form, "takeaway": self.takeaway, "transport": self.transport, "status": self.status, "viewbar": self.viewbar}
-        return parts | {"scrubber": self.scrubber, "foot": self.foot} | legends
-
-    @property
-    def figures(self) -> dict[str, figure]:
-        """Name in the page's template -> the figure that stands there."""
-        return {f"{view.key}_plot": view.figure for view in self.views}
-
-    def paint(self, theme: str) -> None:
-        """Give everything the colours of a theme, before the page is sent; in the page `page.js` does it."""
-        palette = DARK if theme == "dark" else LIGHT
-        if palette is not self.canvas.palette:
-            self.canvas.paint(palette, [view.figure for view in self.views])
+        parts = {"form": self.form, "takeaway": self.takeaway, "transport": self.transport, "status": self.status}
+        return super().components | parts | {"scrubber": self.scrubber, "foot": self.foot}
 
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
@@ -92,6 +74,9 @@ class ExplorePage:
             self._draw(now)
         self._show_controls(session)
 
+    async def leave(self) -> None:
+        await self.session.release()
+
     # -- inside -------------------------------------------------------------------------------------------------------------------
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
@@ -101,11 +86,8 @@ class ExplorePage:
         if self.canvas.table.update(reading, self.axis.window) or self._stale:
             for view in self.views:
                 view.refresh(reading, self.axis.follows(view))
-                told = {"note": view.note(reading), "fact": view.fact(reading), "about": view.about_fact}
-                self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, **told)
-            marks = texts.changes_to_mark(reading, self.canvas.steps.start, self.canvas.steps.end)
-            if marks != self.canvas.marks.data:
-                self.canvas.marks.data = marks
+                self._show_legend(view, view.note(reading), view.fact(reading))
+            self._mark(texts.changes_to_mark(reading, self.canvas.steps.start, self.canvas.steps.end))
             self._stale = False
             self.turns.sent(now)
         self.turns.took(time.monotonic() - now, now)
@@ -114,15 +96,12 @@ class ExplorePage:
         """The version that was forked, beneath the one that the controls act on."""
         former = self.session.former
         if former is not None:
-            for view in self.views:
-                view.add_layer(1)
+            with at_once(self.views[0].figure):
+                for view in self.views:
+                    view.add_layer(1)
             self.canvas.layer(1).update(Reading(former.history, former.config, self._options()), self.axis.window)
         elif len(self.canvas.tables) > 1:
             self.canvas.layer(1).clear()
-
-    def _options(self) -> dict[str, str]:
-        options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
-        return options | {AXIS: self.axis.unit}
 
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status
@@ -147,8 +126,7 @@ class ExplorePage:
             drawing=self.turns.number,
         )
         self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
-        axis = {"spans": list(SPANS.items()), "span": self.axis.span, "units": list(UNITS.items()), "unit": self.axis.unit}
-        self.viewbar.show(smoothing=self.canvas.table.sigma, following=self.axis.following, **axis)
+        self._show_viewbar()
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         if now - self._footed[0] > FOOT_SECONDS or self._footed[1] != (status, history):
@@ -189,18 +167,6 @@ class ExplorePage:
     def _on_status(self, _: dict[str, Any]) -> None:
         self.session.dismiss()
 
-    def _on_viewbar(self, message: dict[str, Any]) -> None:
-        if "smoothing" in message:
-            self.canvas.smooth(_width(message["smoothing"], self.canvas.table.sigma))
-        elif message.get("unit") in UNITS:
-            self.axis.count(message["unit"])
-        elif message.get("span") in SPANS:
-            self.axis.span = message["span"]
-            self.axis.follow()
-        elif "follow" in message:
-            self.axis.follow()
-        self._stale = True
-
     def _on_takeaway(self, message: dict[str, Any]) -> None:
         if "keep" in message:
             self.session.do(self.session.keep, str(message["keep"]).strip())
@@ -209,18 +175,3 @@ class ExplorePage:
         if "moment" in message and isinstance(message["moment"], (int, float, type(None))):
             self.moment = None if message["moment"] is None else int(message["moment"])
             self._stale = True
-
-    def _on_legend(self, view: View, message: dict[str, Any]) -> None:
-        if "toggle" in message:
-            view.toggle(str(message["toggle"]))
-        elif message.get("value") in view.options.get(str(message.get("choose")), {}):
-            view.choose(message["choose"], message["value"])
-        view.fit_again()
-        self._stale = True
-
-
-def _width(text: Any, former: float) -> float:
-    try:
-        return min(max(float(text), 0.0), WIDEST)
-    except (TypeError, ValueError):
-        return former

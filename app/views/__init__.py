@@ -1,4 +1,7 @@
-"""The panels of the dashboard, one view a file; `VIEWS` in the order in which they stand on the page."""
+"""The panels of the dashboard, one view a file; `VIEWS` in the order in which they stand on *Explore*.
+
+`OVER_STEPS`: those of them that several runs can be laid over one another in.
+"""
 
 from __future__ import annotations
 
@@ -10,5 +13,6 @@ from cflows_app.views.loss import LossView
 from cflows_app.views.valley import ValleyView
 
 VIEWS = (LossView, EigenvalueView, CovarianceView, DistanceView, ValleyView, GradientView)
+OVER_STEPS = (LossView, EigenvalueView, CovarianceView, DistanceView, GradientView)
 
-__all__ = ["VIEWS", "CovarianceView", "DistanceView", "EigenvalueView", "GradientView", "LossView", "ValleyView"]
+__all__ = ["OVER_STEPS", "VIEWS", "CovarianceView", "DistanceView", "EigenvalueView", "GradientView", "LossView", "ValleyView"]

@@ -14,7 +14,7 @@ from bokeh.plotting import figure
 from cflows_app.glossary import term_of
 from cflows_app.streaming import Column, Reading
 from cflows_app.theme import Stroke
-from cflows_app.views.canvas import Canvas, render
+from cflows_app.views.canvas import Canvas, at_once, render_all
 from cflows_app.views.limits import Limits, use_scale
 
 LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
@@ -91,7 +91,8 @@ class View(ABC):
 
     def draw(self, legend: str, flow: str, stroke: Stroke, renderer: GlyphRenderer) -> GlyphRenderer:
         """Register a renderer under its legend entry; `page.js` gives it the theme's colour by its tag."""
-        renderer.tags = [f"color:{stroke.color}"]
+        if not renderer.tags:
+            renderer.tags = [f"color:{stroke.color}"]
         self.entries.setdefault(legend, (flow, stroke))
         self.drawn.append((legend, flow, renderer))
         return renderer
@@ -182,15 +183,16 @@ class StepView(View):
         return plot
 
     def add_layer(self, at: int) -> None:
-        for layer in range(len(self.layers), at + 1):
-            self._draw_layer(self.figure, layer)
-            self.show(self.flows)
+        if len(self.layers) <= at:
+            with at_once(self.figure):
+                for layer in range(len(self.layers), at + 1):
+                    self._draw_layer(self.figure, layer)
 
     def _draw_layer(self, plot: figure, at: int) -> None:
-        source, leads = self.canvas.layer(at).source, self.canvas.leads(at)
-        renderers = []
-        for curve in self.curves:
-            stroke = self.canvas.tint(curve.stroke, at)
+        strokes = [self.canvas.tint(curve.stroke, at) for curve in self.curves]
+        leads = self.canvas.leads(at)
+        lines = []
+        for curve, stroke in zip(self.curves, strokes, strict=True):
             line = Line(
                 x="x",
                 y=curve.column.name,
@@ -200,8 +202,12 @@ class StepView(View):
                 line_alpha=stroke.alpha,
                 line_join="bevel",
             )
-            renderer = render(plot, source, line, name=curve.label, level="glyph" if leads else "underlay")
-            renderers.append(self.draw(curve.legend, curve.flow, stroke, renderer))
+            visible = curve.flow in self.flows and curve.legend not in self.hidden | self.absent
+            known = {"name": curve.label, "tags": [f"color:{stroke.color}"], "visible": visible}
+            lines.append((line, known | {"level": "glyph" if leads else "underlay"}))
+        renderers = render_all(plot, self.canvas.layer(at).source, lines)
+        for curve, stroke, renderer in zip(self.curves, strokes, renderers, strict=True):
+            self.draw(curve.legend, curve.flow, stroke, renderer)
         self.layers.append(renderers)
         if leads:
             self.pointer.renderers = [*self.pointer.renderers, *renderers]  # type: ignore[list-item, misc]

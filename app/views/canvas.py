@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -151,14 +152,26 @@ class Canvas:
             _color_axes(plot, palette)
 
 
+def at_once(plot: figure) -> AbstractContextManager[None]:
+    """Make many changes to a page that is open already: each would cost a look at all its models, these cost one together."""
+    return nullcontext() if plot.document is None else plot.document.models.freeze()
+
+
 def render(plot: figure, source: ColumnDataSource, glyph: Glyph, **properties: Any) -> GlyphRenderer:
-    """Draw a glyph without the copies for selected, unselected and muted points that nothing here uses: a page opens twice as fast."""
+    """Draw a glyph."""
+    return render_all(plot, source, [(glyph, properties)])[0]
+
+
+def render_all(plot: figure, source: ColumnDataSource, glyphs: Iterable[tuple[Glyph, dict[str, Any]]]) -> list[GlyphRenderer]:
+    """Draw glyphs, each with its renderer's properties.
+
+    They lack the copies for selected, unselected and muted points that nothing here uses: a page opens twice as fast.
+    """
     view = next((other.view for other in plot.renderers if other.data_source is source), None) or CDSView()
-    renderer = GlyphRenderer(
-        data_source=source, view=view, glyph=glyph, selection_glyph=None, nonselection_glyph=None, muted_glyph=None, **properties
-    )
-    plot.renderers.append(renderer)
-    return renderer
+    plain = {"selection_glyph": None, "nonselection_glyph": None, "muted_glyph": None}
+    renderers = [GlyphRenderer(data_source=source, view=view, glyph=glyph, **plain, **properties) for glyph, properties in glyphs]
+    plot.renderers.extend(renderers)
+    return renderers
 
 
 _FIGURE: dict[str, Any] = {

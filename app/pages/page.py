@@ -1,0 +1,100 @@
+"""What pages with panels over the steps share: their canvas and its layers, the legends, and what holds for all panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from bokeh.plotting import figure
+
+from cflows_app.components import Component, Legend, ViewBar
+from cflows_app.streaming import AXIS
+from cflows_app.theme import DARK, LIGHT
+from cflows_app.views.axis import SPANS, UNITS, StepAxis
+from cflows_app.views.base import View
+from cflows_app.views.canvas import Canvas
+
+SMOOTHING = 20.0  # steps
+WIDEST = 100.0
+
+
+class Page:
+    """A page's parts. name: as the frame's navigation has it; `assets/NAME.html` arranges the parts. description: for search engines."""
+
+    name: ClassVar[str]
+    description: ClassVar[str]
+
+    def __init__(self, canvas: Canvas, views: list[View]):
+        self.canvas, self.views = canvas, views
+        self.axis = StepAxis(canvas, views)
+        self.viewbar = ViewBar(self._on_viewbar)
+        self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in views}
+        self._stale = True  # something other than a run's history asks for drawing
+
+    @property
+    def components(self) -> dict[str, Component]:
+        """Name in the page's template -> the component that stands there."""
+        return {"viewbar": self.viewbar, **{f"{key}_legend": legend for key, legend in self.legends.items()}}
+
+    @property
+    def figures(self) -> dict[str, figure]:
+        """Name in the page's template -> the figure that stands there."""
+        return {f"{view.key}_plot": view.figure for view in self.views}
+
+    def paint(self, theme: str) -> None:
+        """Give everything the colours of a theme, before the page is sent; in the page `page.js` does it."""
+        palette = DARK if theme == "dark" else LIGHT
+        if palette is not self.canvas.palette:
+            self.canvas.paint(palette, [view.figure for view in self.views])
+
+    def tick(self) -> None:
+        """Draw what is new; cheap when nothing is."""
+        raise NotImplementedError
+
+    async def leave(self) -> None:
+        """The visitor left."""
+
+    # -- for pages ----------------------------------------------------------------------------------------------------------------
+    def _options(self) -> dict[str, str]:
+        """What a `Reading` needs to know of the choices."""
+        options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
+        return options | {AXIS: self.axis.unit}
+
+    def _mark(self, marks: Mapping[str, list[Any]]) -> None:
+        """Draw the marks of changes."""
+        if marks != self.canvas.marks.data:
+            self.canvas.marks.data = dict(marks)
+
+    def _show_legend(self, view: View, note: str = "", fact: str = "") -> None:
+        self.legends[view.key].show(key=view.key, entries=view.legend, choices=view.offers, note=note, fact=fact, about=view.about_fact)
+
+    def _show_viewbar(self) -> None:
+        axis = {"spans": list(SPANS.items()), "span": self.axis.span, "units": list(UNITS.items()), "unit": self.axis.unit}
+        self.viewbar.show(smoothing=self.canvas.table.sigma, following=self.axis.following, **axis)
+
+    def _on_viewbar(self, message: dict[str, Any]) -> None:
+        if "smoothing" in message:
+            self.canvas.smooth(_width(message["smoothing"], self.canvas.table.sigma))
+        elif message.get("unit") in UNITS:
+            self.axis.count(message["unit"])
+        elif message.get("span") in SPANS:
+            self.axis.span = message["span"]
+            self.axis.follow()
+        elif "follow" in message:
+            self.axis.follow()
+        self._stale = True
+
+    def _on_legend(self, view: View, message: dict[str, Any]) -> None:
+        if "toggle" in message:
+            view.toggle(str(message["toggle"]))
+        elif message.get("value") in view.options.get(str(message.get("choose")), {}):
+            view.choose(message["choose"], message["value"])
+        view.fit_again()
+        self._stale = True
+
+
+def _width(text: Any, former: float) -> float:
+    try:
+        return min(max(float(text), 0.0), WIDEST)
+    except (TypeError, ValueError):
+        return former
