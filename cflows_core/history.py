@@ -199,7 +199,7 @@ class History:
     def _view(self, key: tuple[str, ...], start: int) -> np.ndarray:
         column = self._columns.get(key)
         if column is None:
-            return np.full(max(self._n - start, 0), np.nan)
+            return np.broadcast_to(np.nan, max(self._n - start, 0))  # takes no room
         view = column[start : self._n]
         view.flags.writeable = False  # a view that a reader scribbled on would change what every other reader sees
         return view
