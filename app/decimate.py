@@ -65,6 +65,8 @@ class Plan:
 
     def values(self, values: np.ndarray) -> np.ndarray:
         """Values [points] of the points, from the values [n] of the plan's rows; NaN where a whole bucket is NaN."""
+        if np.isnan(values).all():  # as many columns are: of flows or units that are not drawn
+            return np.full(self.points, np.nan)
         head, tail = self._parts(values, np.nan)
         return np.concatenate([_extremes(head), tail])
 

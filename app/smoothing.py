@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 REACH = 4  # widths beyond which a weight (below 4e-4 of the largest) is left out
 
@@ -33,14 +34,16 @@ def gaussian_average(values: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """`values` [n] convolved with a symmetric `kernel` [2r+1], the middle [n]."""
-    if min(len(values), len(kernel)) < 64:
-        full = np.convolve(values, kernel)
-    else:
-        size = 1 << (len(values) + len(kernel) - 2).bit_length()
-        full = np.fft.irfft(np.fft.rfft(values, size) * np.fft.rfft(kernel, size), size)
-    reach = len(kernel) // 2
-    return full[reach : reach + len(values)]
+    """`values` [n] convolved with a symmetric `kernel` [2r+1], the middle [n]: by transforms of blocks that overlap by 2r."""
+    n, over = len(values), len(kernel) - 1
+    if min(n, over) < 64:
+        return np.convolve(values, kernel)[over // 2 :][:n]
+    size = 1 << (8 * over).bit_length()
+    new = size - over  # values of the average that a block gives
+    padded = np.zeros(-(-n // new) * new + over)
+    padded[over // 2 :][:n] = values
+    blocks = np.fft.rfft(sliding_window_view(padded, size)[::new]) * np.fft.rfft(kernel, size)
+    return np.fft.irfft(blocks, size)[:, over:].reshape(-1)[:n]
 
 
 class Smoother:
