@@ -51,7 +51,7 @@ class Form(Component):
 
 
 class Takeaway(Component):
-    """Share, Export and Code, each a button with a popover. Sends nothing: the browser copies and fetches by itself."""
+    """Share, Keep, Export and Code, each a button with a popover. Sends {"keep": name}; the browser copies and fetches by itself."""
 
     _esm = _script("takeaway.js")
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from tornado.iostream import StreamClosedError
 from tornado.web import RequestHandler
 
 from cflows_app.code import name_of
+from cflows_core.config import RunConfig
 from cflows_core.errors import CflowsError, StoreError
+from cflows_core.history import History
 from cflows_core.store import Run
 from cflows_core.store.export import recorded
 from cflows_core.store.files import LOCK
+from cflows_core.store.run import CHECKPOINT
 
 if TYPE_CHECKING:
     from cflows_app.pages.explore import ExplorePage
@@ -39,31 +43,54 @@ def what_lacks(session: Session) -> str:
     return "" if len(session.history) else NOTHING
 
 
-def writer(session: Session) -> Callable[[str, Path], Path]:
-    """What writes all that is drawn at this moment: a function of the format and a folder, to be called in a thread.
+@dataclass(frozen=True)
+class Snapshot:
+    """All that was drawn at one moment. rows: of a copy, or of the store that it was read from. checkpoint: of the same step or before."""
 
-    It gives the file's path. Raises StoreError where there is nothing, or no room on the disk.
-    """
+    name: str
+    config: RunConfig
+    rows: History | Run
+    meta: dict[str, Any]
+    checkpoint: Path | None = None
+
+    def to_zarr(self, path: Path) -> Path:
+        """Store it as a run that goes on from its checkpoint, if it has one. Blocking, like the others. Raises StoreError."""
+        if isinstance(self.rows, Run):
+            return self.rows.to_zarr(path)
+        recorded(self.rows, self.config, self.meta, path)
+        if self.checkpoint is not None:
+            shutil.move(self.checkpoint, path / CHECKPOINT)
+        return path
+
+    def write(self, form: str, folder: Path) -> Path:
+        """Write it as one file; its path. Raises StoreError, also where there is no room on the disk."""
+        path = folder / (self.name + ENDINGS[form])
+        if form == "zarr":
+            try:
+                return _zipped(self.to_zarr(folder / f"{self.name}.zarr"), path)
+            except OSError as problem:
+                raise StoreError(
+                    f"The archive cannot be written ({problem.strerror or problem}): make room on the server's disk."
+                ) from problem
+        run = self.rows if isinstance(self.rows, Run) else recorded(self.rows, self.config, self.meta)
+        return run.to_csv(path) if form == "csv" else run.to_netcdf(path)
+
+
+async def snapshot(session: Session, folder: Path) -> Snapshot:
+    """What is drawn now; `folder` holds its checkpoint until it is written. Raises StoreError where there is nothing."""
     if lack := what_lacks(session):
         raise StoreError(lack)
-    config, name, runner, stored = session.run_config, name_of(session.run_config), session.runner, session.stored
-    if runner is None and stored is not None:
-        return lambda form, folder: _write(Run.open(stored.path), form, folder, name)
-    history = session.history.copy()  # the run goes on meanwhile
-    meta = {} if runner is None else runner.facts.to_plain()
-    return lambda form, folder: _write(recorded(history.frames, config, meta), form, folder, name)
-
-
-def _write(run: Run, form: str, folder: Path, name: str) -> Path:
-    path = folder / (name + ENDINGS[form])
-    if form == "csv":
-        return run.to_csv(path)
-    if form == "netcdf":
-        return run.to_netcdf(path)
-    try:
-        return _zipped(run.to_zarr(folder / f"{name}.zarr"), path)
-    except OSError as problem:
-        raise StoreError(f"The archive cannot be written ({problem.strerror or problem}): make room on the server's disk.") from problem
+    runner, stored, name = session.runner, session.stored, name_of(session.run_config)
+    if runner is None:
+        if stored is None:
+            raise StoreError(NOTHING)
+        return Snapshot(name, stored.config, await asyncio.to_thread(Run.open, stored.path), {})
+    checkpoint = folder / CHECKPOINT
+    with suppress(CflowsError):  # a lost worker: the rows are worth keeping all the same
+        await runner.save(checkpoint)
+    # After the checkpoint, so that its step is among them; a copy, since the run goes on meanwhile.
+    rows = session.history.copy()
+    return Snapshot(name, runner.config, rows, runner.facts.to_plain(), checkpoint if checkpoint.exists() else None)
 
 
 def _zipped(directory: Path, path: Path) -> Path:
@@ -109,7 +136,8 @@ class ExportHandler(RequestHandler):
         async with self.exports.turns:
             with tempfile.TemporaryDirectory(prefix="cflows-") as folder:
                 try:
-                    path = await asyncio.to_thread(writer(session), form, Path(folder))
+                    taken = await snapshot(session, Path(folder))
+                    path = await asyncio.to_thread(taken.write, form, Path(folder))
                 except CflowsError as problem:
                     return self._refuse(409, str(problem))
                 except Exception as problem:

@@ -11,6 +11,7 @@ import sys
 import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import panel as pn
@@ -23,6 +24,7 @@ from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
+from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
 from cflows_core.engine import Engine
 from cflows_core.errors import EngineError
@@ -44,28 +46,32 @@ def serve(
     cluster: str = "",
     origins: Sequence[str] = (),
     problems: Sequence[ProblemFile] = (),
+    runs: Path = Path("runs"),
 ) -> None:
     """Serve the dashboard until interrupted.
 
     port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. cluster: the address of
     a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
     names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
-    beside the data sets. Raises EngineError where no worker, or no port, is to be had.
+    beside the data sets. runs: the folder in which runs are kept, opened and compared. Raises EngineError where no worker, or no port, is
+    to be had.
     """
     files.use(problems)
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
     make_engine = partial(make_engine, problems=problems)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, address, show, make_engine, origins))
+        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs)))
 
 
-async def _serve(port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str]) -> None:
+async def _serve(
+    port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str], shelf: Shelf
+) -> None:
     health = Health()
     asyncio.get_running_loop().set_exception_handler(_tell)
     async with _starting(make_engine) as engine:
         exports = Exports()
-        pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine)))))
+        pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf)))))
         await pages.ready()
         server = _server(pages, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
@@ -135,10 +141,12 @@ def explore(page: ExplorePage) -> pn.Template:
     """The page for one visitor, brought to life in the document being made."""
     theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
     session, document = page.session, pn.state.curdoc
-    asked = share.read(pn.state.session_args)
-    if asked is not None:
+    run, asked = share.run_asked(pn.state.session_args), share.read(pn.state.session_args)
+    if run:
+        session.visit(run)
+    elif asked is not None:
         session.open(asked)
-        page.tick()
+    page.tick()
     if document is not None:
 
         def draw() -> None:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import param
 
 from cflows_app.editing import changed, exists, fitting, number, present
+from cflows_app.export import snapshot
 from cflows_app.share import Asked
+from cflows_app.shelf import Shelf
 from cflows_app.stored import Stored, stored_run
 from cflows_app.theme import FLOW_NAMES as WORDS
 from cflows_core.config import FLOW_NAMES, RunConfig
@@ -35,7 +39,8 @@ CUSTOM = "custom"
 class Session(param.Parameterized):
     """State of one visitor.
 
-    engine: an awaitable of the engine, so that a page may open while workers start. Release the session when the visitor leaves.
+    engine: an awaitable of the engine, so that a page may open while workers start. shelf: where runs are kept. Release the session when
+    the visitor leaves.
     """
 
     preset = param.String(doc="Name of the preset that the configuration began as, or `custom`.")
@@ -43,12 +48,15 @@ class Session(param.Parameterized):
     errors = param.Dict(default={}, doc="Field -> sentence on why the value in its control was not taken.")
     error = param.String(doc="Sentence on what went wrong with the run or an action, or nothing.")
     busy = param.Boolean(doc="An action is being carried out.")
+    opening = param.String(doc="Name of the run of the shelf that is being read, or nothing.")
     shown = param.List(default=list(FLOW_NAMES), doc="The flows whose curves are drawn.")
+    kept = param.Tuple(default=(0, "", ""), length=3, doc="How often a run was to be kept; the last one's name, or why it could not be.")
     speed = param.Number(default=None, allow_None=True, doc="Most steps a second, None: as fast as possible.")
 
-    def __init__(self, engine: Callable[[], Awaitable[Engine]], preset: str = ""):
+    def __init__(self, engine: Callable[[], Awaitable[Engine]], preset: str = "", shelf: Shelf | None = None):
         name = preset or next(iter(PRESETS))
         super().__init__(preset=name, config=PRESETS[name].config)
+        self.shelf = shelf or Shelf(Path("runs"))
         self._engine = engine
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
@@ -197,6 +205,17 @@ class Session(param.Parameterized):
         if former is not None:
             await former.release()
 
+    async def keep(self, name: str) -> None:
+        """Store what is on screen on the shelf, from where it can be opened and goes on; the run on screen goes on, too."""
+        try:
+            with tempfile.TemporaryDirectory(prefix="cflows-") as folder:
+                taken = await snapshot(self, Path(folder))
+                await asyncio.to_thread(self.shelf.keep, name, taken.to_zarr)
+        except CflowsError as problem:
+            self.kept = self.kept[0] + 1, "", str(problem)
+        else:
+            self.kept = self.kept[0] + 1, name, ""
+
     async def set(self, **fields: Any) -> None:
         """Change live fields from the next step on."""
         self.config = self.config.replace(**fields)
@@ -252,6 +271,12 @@ class Session(param.Parameterized):
             self.shown = list(asked.config.flows)
             self._renew(asked.config, None)
         self.error = " ".join(asked.problems)
+
+    def visit(self, run: str) -> None:
+        """Turn to a run of the shelf, once it is read."""
+        self._renew(self.config, None)
+        self.opening = run
+        self.do(self._read, run)
 
     def limit(self, speed: float | None) -> None:
         """Set the most steps a second, None for no limit."""
@@ -320,6 +345,16 @@ class Session(param.Parameterized):
     def _versions(self) -> list[Runner]:
         """The run and, after a fork, the former version: they run, pause and step together."""
         return [version for version in (self.runner, self.former) if version is not None]
+
+    async def _read(self, run: str) -> None:
+        nothing = self._nothing
+        try:
+            stored = await asyncio.to_thread(self.shelf.open, run)
+        finally:
+            self.opening = ""
+        if nothing is self._nothing:  # else the visitor chose something else meanwhile
+            self._renew(stored.config.replace(changes=()), stored)
+            self.preset, self.shown = CUSTOM, list(stored.config.flows)
 
     async def _own(self) -> Runner:
         """The runner, made this visitor's own if others watch it, who keep the former one."""

@@ -54,6 +54,11 @@ def _plain(base: Any, preset: str) -> dict[str, Any]:
     return base(preset).to_dict()
 
 
+def run_asked(arguments: Mapping[str, Sequence[bytes]]) -> str:
+    """The name of the stored run that a request's arguments ask for (`?run=NAME`), or nothing."""
+    return b"".join(arguments.get("run", [])[-1:]).decode(errors="replace")
+
+
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:
     """What a request's arguments ask for, None if nothing. Raises nothing."""
     given = {name: values for name, values in arguments.items() if values and not name.startswith(OWN)}

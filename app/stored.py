@@ -25,16 +25,20 @@ class Stored:
     history: History
     facts: Facts = field(default_factory=Facts)
 
+    @classmethod
+    def of(cls, run: Run) -> Stored:
+        """A run that lies on disk."""
+        assert run.path is not None
+        return cls(run.path, run.config, History.from_run(run), Facts.from_plain(run.meta))
+
 
 @functools.cache
 def stored_run(preset: str) -> Stored | None:
     """The stored run of a preset, or None if it has none that can be read."""
-    path = RUNS / f"{preset}.zarr"
     try:
-        run = Run.open(path)
+        return Stored.of(Run.open(RUNS / f"{preset}.zarr"))
     except StoreError:
         return None
-    return Stored(path, run.config, History.from_run(run), Facts.from_plain(run.meta))
 
 
 def first_config(preset: str) -> RunConfig:

@@ -19,6 +19,8 @@ def takeaway(session: Session, ticket: str) -> dict[str, Any]:
         **_reproduced(session.shared, session.threads),
         "ticket": ticket,
         "lacks": what_lacks(session),
+        "name": name,
+        "kept": list(session.kept),
         "files": {form: name + ending for form, ending in ENDINGS.items()},
     }
 

@@ -29,6 +29,8 @@ STATUSES = {
 
 def sentence(session: Session, moment: int | None = None) -> tuple[str, list[str]]:
     """What to look at now, or at the step that a visitor looks back at, and what a viewer must know beside it: one sentence each."""
+    if session.opening:
+        return f"The run {session.opening} is being read.", []
     if len(session.history) and moment is not None:
         return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):

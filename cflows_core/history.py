@@ -102,6 +102,10 @@ class History:
         """
         return {_label(key): self._view(key, cursor) for key in self._columns}
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """All rows as a store names them: path ("flow/series", or a root coordinate) -> values [n] or [n, dim], read-only."""
+        return {_label(key, "/"): self._view(key, 0) for key in self._columns}
+
     @property
     def frames(self) -> Frames:
         """The rows as `Frame` objects: a read-only sequence that makes each frame when it is asked for."""
@@ -272,6 +276,6 @@ def _empty(capacity: int, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     return np.full((capacity, *shape), fill, dtype=dtype)
 
 
-def _label(key: tuple[str, ...]) -> str:
+def _label(key: tuple[str, ...], separator: str = ".") -> str:
     kind, *rest = key
-    return f"{rest[0]}.{kind}" if kind in ("distance", "status") else ".".join(rest)
+    return f"{rest[0]}{separator}{kind}" if kind in ("distance", "status") else separator.join(rest)

@@ -1,4 +1,4 @@
-// Share, Export, Code: three buttons, each with a popover that the browser closes by Escape or a click elsewhere.
+// Share, Keep, Export, Code: four buttons, each with a popover that the browser closes by Escape or a click elsewhere.
 const FILES = [
   ["csv", "CSV", "A table, one row for every step of every flow."],
   ["netcdf", "NetCDF", "Arrays over flow and step, with units."],
@@ -56,6 +56,33 @@ export function render({model}) {
   })
   share.pop.append(h("h3", {}, "Share"), address, shared)
 
+  // Keep
+  const named = h("input", {type: "text", id: "keep-name", maxlength: 80, autocomplete: "off", spellcheck: "false", onkeydown: (event) => { if (event.key === "Enter") keepIt() }})
+  const keptAs = h("p", {role: "status"})
+  const keeps = h("button", {type: "button", onclick: () => keepIt()}, "Keep it")
+  const keep = open("keep", "Keep", "Store this run on the server's disk", () => {
+    named.value = model.state.name ?? ""
+    setText(keptAs, "")
+    draw()
+    named.select()
+  })
+  keep.pop.append(h("h3", {}, "Keep this run"), h("label", {for: "keep-name", class: "hint"}, "Name"), h("div", {class: "ask"}, named, keeps), keptAs)
+  let keeping = false, tries = 0
+
+  function keepIt() {
+    keeping = true
+    setText(keptAs, "Storing …")
+    model.send_msg({keep: named.value})
+  }
+
+  function sayKept([, name, problem]) {
+    if (!keeping) return
+    keeping = false
+    if (problem) return setSentence(keptAs, problem)
+    delete keptAs.dataset.text
+    keptAs.replaceChildren(`Kept as ${name}: it opens and goes on from `, h("a", {href: "compare", target: "cflows-compare"}, "Compare"), ".")
+  }
+
   // Export
   const told = h("p", {role: "status"})
   const files = FILES.map(([form, label, about]) => ({form, label, button: h("button", {type: "button", class: "file", onclick: () => save(form, label)}, h("b", {}, label), h("span", {}, about))}))
@@ -103,7 +130,11 @@ export function render({model}) {
   }
 
   function draw() {
-    const {lacks = ""} = model.state
+    const {lacks = "", kept = [0, "", ""]} = model.state
+    keeps.disabled = Boolean(lacks)
+    if (lacks && keep.pop.matches(":popover-open")) setText(keptAs, lacks.replace("export", "keep"))
+    if (kept[0] !== tries) sayKept(kept)
+    tries = kept[0]
     for (const {button} of files) button.disabled = Boolean(lacks)
     if (lacks || told.textContent === told.dataset.lacks) setText(told, lacks)
     told.dataset.lacks = lacks
@@ -117,7 +148,7 @@ export function render({model}) {
 
   model.on("state", draw)
   draw()
-  const parts = [share, exporting, code]
+  const parts = [share, keep, exporting, code]
   // Escape closes the popover, and not the drawer around it as well.
   const alone = (event) => { if (event.key === "Escape" && parts.some(({pop}) => pop.matches(":popover-open"))) event.stopPropagation() }
   return h("div", {class: "take", role: "group", "aria-label": "Take along", onkeydown: alone}, parts.map(({button}) => button), parts.map(({pop}) => pop))

@@ -45,7 +45,7 @@ class ExplorePage:
         self.moment: int | None = None  # the step that the visitor looks back at
         self.foot = Foot(lambda _: None)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in self.views}
-        self.takeaway = Takeaway(lambda _: None)
+        self.takeaway = Takeaway(self._on_takeaway)
         self.ticket = secrets.token_urlsafe(16)  # by which this page's visitor, and no one else, asks for files of their run
         self.turns = Turns()
         self._stale = True  # something other than the history asks for drawing
@@ -115,12 +115,10 @@ class ExplorePage:
         former = self.session.former
         if former is not None:
             for view in self.views:
-                view.overlay()
-            table = self.canvas.overlay()
-            table.sigma = self.canvas.table.sigma
-            table.update(Reading(former.history, former.config, self._options()), self.axis.window)
-        elif self.canvas.former is not None:
-            self.canvas.former.clear()
+                view.add_layer(1)
+            self.canvas.layer(1).update(Reading(former.history, former.config, self._options()), self.axis.window)
+        elif len(self.canvas.tables) > 1:
+            self.canvas.layer(1).clear()
 
     def _options(self) -> dict[str, str]:
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}
@@ -193,7 +191,7 @@ class ExplorePage:
 
     def _on_viewbar(self, message: dict[str, Any]) -> None:
         if "smoothing" in message:
-            self.canvas.table.sigma = _width(message["smoothing"], self.canvas.table.sigma)
+            self.canvas.smooth(_width(message["smoothing"], self.canvas.table.sigma))
         elif message.get("unit") in UNITS:
             self.axis.count(message["unit"])
         elif message.get("span") in SPANS:
@@ -202,6 +200,10 @@ class ExplorePage:
         elif "follow" in message:
             self.axis.follow()
         self._stale = True
+
+    def _on_takeaway(self, message: dict[str, Any]) -> None:
+        if "keep" in message:
+            self.session.do(self.session.keep, str(message["keep"]).strip())
 
     def _on_scrubber(self, message: dict[str, Any]) -> None:
         if "moment" in message and isinstance(message["moment"], (int, float, type(None))):

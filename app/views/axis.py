@@ -55,25 +55,30 @@ class StepAxis:
         for view in self._views:
             view.fit_again()
 
-    def update(self, reading: Reading) -> None:
-        """Move the axis after the newest step."""
+    def update(self, *readings: Reading) -> None:
+        """Move the axis after the newest step of all."""
         now = (float(self._canvas.steps.start), float(self._canvas.steps.end))
         if self._given is not None and now != self._given:
             self.following = False  # the visitor moved it; the figure's own event may come later than this look
         if not self.following:
             return
+        spans = [self._span(reading) for reading in readings]
+        first, last = min(first for first, _ in spans), max(last for _, last in spans)
+        start, end = first - AHEAD / 4 * (last - first), first + (1 + AHEAD) * (last - first)
+        self._given = (start, end)
+        if now != self._given:
+            self._canvas.steps.update(start=start, end=end)
+
+    def _span(self, reading: Reading) -> tuple[float, float]:
+        """Where the steps to be shown of a run begin and end on the axis."""
         steps, warm_start = reading.history.steps, reading.config.warm_start
         first, newest = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 100)
         if self.span == "last":
             first = max(first, newest - LAST)
         elif self.span == "flows" and newest > warm_start:
             first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST // 2)
-        span = max(newest - first, SHORTEST)
-        first, last = reading.place([first, first + span]).tolist()
-        start, end = first - AHEAD / 4 * (last - first), first + (1 + AHEAD) * (last - first)
-        self._given = (start, end)
-        if now != self._given:
-            self._canvas.steps.update(start=start, end=end)
+        first, last = reading.place([first, first + max(newest - first, SHORTEST)]).tolist()
+        return first, last
 
     def _moved(self, view: View, event: RangesUpdate) -> None:
         # A box zoom moves the frame that the marks' labels hang from, too.

@@ -18,7 +18,6 @@ from cflows_app.views.canvas import Canvas, render
 from cflows_app.views.limits import Limits, use_scale
 
 LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
-FORMER = 0.4  # opacity of the former version's curves
 LINEAR_OR_LOG = {"linear": "linear", "log": "log"}
 
 _POINTER = """
@@ -63,7 +62,6 @@ class View(ABC):
         self.absent: set[str] = set()
         self.entries: dict[str, tuple[str, Stroke]] = {}  # legend entry -> flow, stroke
         self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
-        self.overlaid: list[tuple[str, str, GlyphRenderer]] = []  # the former version's
         self.flows: tuple[str, ...] = ()
         self.figure = self.build()
 
@@ -101,11 +99,11 @@ class View(ABC):
     def show(self, flows: Sequence[str]) -> None:
         """Draw what belongs to `flows` and is not switched off in the legend."""
         self.flows = tuple(flows)
-        for legend, flow, renderer in (*self.drawn, *self.overlaid):
+        for legend, flow, renderer in self.drawn:
             renderer.visible = flow in self.flows and legend not in self.hidden | self.absent
 
-    def overlay(self) -> None:
-        """Be ready to draw the former version as well; a panel that shows one moment does not."""
+    def add_layer(self, at: int) -> None:
+        """Be ready to draw a layer of the canvas as well; a panel that shows one moment does not."""
         return
 
     def toggle(self, legend: str) -> None:
@@ -156,6 +154,7 @@ class StepView(View):
     def __init__(self, canvas: Canvas):
         self.canvas = canvas
         self.curves = tuple(self.make_curves())
+        self.layers: list[list[GlyphRenderer]] = []  # a layer's renderers, in the order of the curves
         super().__init__()
         self.limits = Limits(self.figure.y_range, floor=self.floor)
         self._rescale()
@@ -166,44 +165,46 @@ class StepView(View):
 
     def build(self) -> figure:
         plot = self.canvas.figure(self.key, self.y_label)
+        self.pointer = HoverTool(
+            renderers=[],
+            tooltips=_POINTER,
+            formatters={"$snap_y": "printf"},
+            line_policy="nearest",
+            point_policy="snap_to_data",
+            visible=False,
+        )
         for curve in self.curves:
             self.canvas.table.add(curve.column)
-            line = self._line(curve, curve.stroke.alpha)
-            self.draw(curve.legend, curve.flow, curve.stroke, render(plot, self.canvas.table.source, line, name=curve.label))
-        plot.add_tools(
-            HoverTool(
-                renderers=[renderer for _, _, renderer in self.drawn],
-                tooltips=_POINTER,
-                formatters={"$snap_y": "printf"},
-                line_policy="nearest",
-                point_policy="snap_to_data",
-                visible=False,
-            )
-        )
+            self.entries.setdefault(curve.legend, (curve.flow, self.canvas.tint(curve.stroke, None)))
+        self._draw_layer(plot, 0)
+        plot.add_tools(self.pointer)
         self.canvas.mark(plot)
         return plot
 
-    def overlay(self) -> None:
-        if self.overlaid:
-            return
-        source = self.canvas.overlay().source
-        for curve in self.curves:
-            renderer = render(self.figure, source, self._line(curve, FORMER * curve.stroke.alpha), level="underlay")
-            renderer.tags = [f"color:{curve.stroke.color}"]
-            self.overlaid.append((curve.legend, curve.flow, renderer))
-        self.show(self.flows)
+    def add_layer(self, at: int) -> None:
+        for layer in range(len(self.layers), at + 1):
+            self._draw_layer(self.figure, layer)
+            self.show(self.flows)
 
-    def _line(self, curve: Curve, alpha: float) -> Line:
-        stroke = curve.stroke
-        return Line(
-            x="x",
-            y=curve.column.name,
-            line_color=self.canvas.palette[stroke.color],
-            line_width=stroke.width,
-            line_dash=list(stroke.dash),
-            line_alpha=alpha,
-            line_join="bevel",
-        )
+    def _draw_layer(self, plot: figure, at: int) -> None:
+        source, leads = self.canvas.layer(at).source, self.canvas.leads(at)
+        renderers = []
+        for curve in self.curves:
+            stroke = self.canvas.tint(curve.stroke, at)
+            line = Line(
+                x="x",
+                y=curve.column.name,
+                line_color=self.canvas.palette[stroke.color],
+                line_width=stroke.width,
+                line_dash=list(stroke.dash),
+                line_alpha=stroke.alpha,
+                line_join="bevel",
+            )
+            renderer = render(plot, source, line, name=curve.label, level="glyph" if leads else "underlay")
+            renderers.append(self.draw(curve.legend, curve.flow, stroke, renderer))
+        self.layers.append(renderers)
+        if leads:
+            self.pointer.renderers = [*self.pointer.renderers, *renderers]  # type: ignore[list-item, misc]
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
@@ -217,8 +218,9 @@ class StepView(View):
     def moved(self, event: RangesUpdate) -> bool:
         return not self.limits.given(event.y0, event.y1)
 
-    def refresh(self, reading: Reading, following: bool) -> None:
-        absent = {curve.legend for curve in self.curves if curve.when is not None and not curve.when(reading)}
+    def refresh(self, reading: Reading, following: bool, *others: Reading) -> None:
+        readings = (reading, *others)
+        absent = {curve.legend for curve in self.curves if curve.when is not None and not any(map(curve.when, readings))}
         if absent != self.absent:
             self.absent = absent
             self.show(self.flows)
@@ -232,9 +234,13 @@ class StepView(View):
 
     def _visible_values(self) -> tuple[list[Any], list[Any]]:
         """Columns of the visible curves within the step axis: those that the limits follow, and the others."""
-        data = self.canvas.table.source.data
-        inside = self.canvas.inside()
-        visible = [curve for curve, (_, _, renderer) in zip(self.curves, self.drawn, strict=True) if renderer.visible]
-        anchors = [data[curve.column.name][inside] for curve in visible if curve.anchor]
-        others = [data[curve.column.name][inside] for curve in visible if not curve.anchor]
+        anchors: list[Any] = []
+        others: list[Any] = []
+        for at, renderers in enumerate(self.layers):
+            if not self.canvas.leads(at):
+                continue
+            data, inside = self.canvas.tables[at].source.data, self.canvas.inside(at)
+            for curve, renderer in zip(self.curves, renderers, strict=True):
+                if renderer.visible:
+                    (anchors if curve.anchor else others).append(data[curve.column.name][inside])
         return anchors, others

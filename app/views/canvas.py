@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,16 +26,20 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Table
-from cflows_app.theme import FONT
+from cflows_app.theme import FONT, Stroke
 from cflows_app.views.limits import use_scale
+
+FORMER = 0.4  # opacity of the former version's curves
 
 
 class Canvas:
-    """Made once a page, before its views. `palette`: the colours in which it is drawn."""
+    """Made once a page, before its views. palette: the colours in which it is drawn.
+
+    tables: a table a layer, with the same columns: the run, and from a fork on the version that it was forked from.
+    """
 
     def __init__(self, table: Table, palette: dict[str, str]):
-        self.table, self.palette = table, palette
-        self.former: Table | None = None  # the same columns of the version that was forked, once there is one
+        self.tables, self.palette = [table], palette
         self.steps = Range1d(0, 100, name="steps")
         self.frame = Range1d(0, 1)  # from the lower to the upper edge of every plot: where the marks' labels hang
         self.marks = ColumnDataSource({"x": [], "label": [], "align": [], "offset": []}, name="marks")
@@ -43,17 +48,36 @@ class Canvas:
         self.moment = Span(dimension="height", line_width=1.5, line_color=palette["accent"], visible=False, location=0)
         self.moment.tags = ["color:accent"]
 
-    def overlay(self) -> Table:
-        """The table of the former version, made the first time that it is asked for."""
-        if self.former is None:
-            self.former = Table(self.table.sigma, name="former")
-            for column in self.table.columns.values():
-                self.former.add(column)
-        return self.former
+    @property
+    def table(self) -> Table:
+        """That of the first layer."""
+        return self.tables[0]
 
-    def inside(self) -> np.ndarray:
-        """Which points of the table lie within the horizontal axis, bool [points]."""
-        places = np.asarray(self.table.source.data["x"])
+    def layer(self, at: int) -> Table:
+        """The table of a layer, made the first time that it is asked for."""
+        while len(self.tables) <= at:
+            table = Table(self.table.sigma, name=f"table-{len(self.tables)}")
+            for column in self.table.columns.values():
+                table.add(column)
+            self.tables.append(table)
+        return self.tables[at]
+
+    def smooth(self, sigma: float) -> None:
+        """Smooth all layers by `sigma` steps."""
+        for table in self.tables:
+            table.sigma = sigma
+
+    def tint(self, stroke: Stroke, layer: int | None) -> Stroke:
+        """How a layer draws a curve of this stroke; None: how the legend shows it. The former version is faint."""
+        return replace(stroke, alpha=FORMER * stroke.alpha) if layer else stroke
+
+    def leads(self, layer: int) -> bool:
+        """Whether limits follow a layer, and the pointer reads it."""
+        return layer == 0
+
+    def inside(self, layer: int = 0) -> np.ndarray:
+        """Which points of a layer lie within the horizontal axis, bool [points]."""
+        places = np.asarray(self.tables[layer].source.data["x"])
         return (places >= self.steps.start) & (places <= self.steps.end)
 
     def figure(self, name: str, y_label: str) -> figure:

@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cflows_core.errors import CflowsError
@@ -96,7 +97,11 @@ def _app(given: argparse.Namespace) -> int:
     from cflows_core.problems.files import ProblemFile
 
     problems = [ProblemFile.read(path).checked() for path in given.problem or []]
-    serve(given.port, given.address, given.show, workers=given.workers, threads=given.threads, cluster=given.cluster, problems=problems)
+    runs = Path(given.runs).expanduser()
+    if runs.exists() and not runs.is_dir():
+        raise CflowsError(f"`--runs` must name a folder, got the file {runs}: give another.")
+    options = {"workers": given.workers, "threads": given.threads, "cluster": given.cluster, "problems": problems}
+    serve(given.port, given.address, given.show, runs=runs, **options)
     return 0
 
 

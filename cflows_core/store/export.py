@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from cflows_core.store.files import PARTIAL
 
 if TYPE_CHECKING:
     from cflows_core.config import RunConfig
-    from cflows_core.frames import Frame
+    from cflows_core.history import History
     from cflows_core.store.run import Run
 
 
@@ -80,20 +80,18 @@ def to_csv(run: Run, path: Path) -> Path:
     return _write(path, write)
 
 
-def recorded(frames: Iterable[Frame], config: RunConfig, meta: dict[str, Any], path: Path | None = None) -> Run:
-    """A run of frames that exist already, stored at `path` or in memory: none of them is left out."""
+def recorded(rows: History | Run, config: RunConfig, meta: dict[str, Any], path: Path | None = None) -> Run:
+    """A run of rows that exist already, stored at `path` or in memory: none of them is left out."""
     from cflows_core.store.recorder import Recorder
 
-    with Recorder(path, config.replace(record_every=1), meta) as recorder:  # thinned already
-        for frame in frames:
-            recorder.append(frame)
-        recorder.config = config
+    with Recorder(path, config, meta) as recorder:
+        recorder.append_columns(rows.columns(), rows.events)
     return recorder.run
 
 
 def to_zarr(run: Run, path: Path) -> Path:
     meta = {key: value for key, value in run.meta.items() if key not in ("schema_version", "closed", "config_hash")}
-    recorded(run.frames(), run.config, meta, path)
+    recorded(run, run.config, meta, path)
     if run.checkpoint_path is not None:
         shutil.copyfile(run.checkpoint_path, path / run.checkpoint_path.name)
     return path

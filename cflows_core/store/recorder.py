@@ -15,10 +15,12 @@ import os
 import shutil
 import time
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
@@ -152,6 +154,16 @@ class Recorder:
         self._last_append = now
         if due or self._since >= COMMIT_STEPS:
             self.commit()
+
+    def append_columns(self, columns: Mapping[str, np.ndarray], events: Iterable[Event]) -> None:
+        """Take a whole run at once, as `Run.columns` and `History.columns` give it, as the first rows of this one; commits them."""
+        self._table.put_columns(columns)
+        self._steps = columns["step"].tolist()
+        self._count = len(self._steps)
+        self._now = self._steps[-1] if self._steps else -1
+        self._events = sorted(events, key=lambda event: event.step)
+        self._seen = set(self._events)
+        self.commit()
 
     def _take(self, frame: Frame) -> None:
         row = len(self._steps)

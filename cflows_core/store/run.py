@@ -100,11 +100,14 @@ class Run:
                 self._damaged.append(path)
         return self._arrays[path]
 
+    def columns(self) -> dict[str, np.ndarray]:
+        """Every array: path ("flow/series", or a root coordinate) -> values [rows] or [rows, dim]."""
+        return {path: self._read(path) for path in self._specs}
+
     @property
     def damaged(self) -> list[str]:
         """Arrays whose files lack committed rows, which read as NaN: an incomplete copy, or a disk that failed. Reads everything."""
-        for path in self._specs:
-            self._read(path)
+        self.columns()
         return list(self._damaged)
 
     # xarray
@@ -164,7 +167,7 @@ class Run:
         events: dict[int, list[Event]] = defaultdict(list)
         for event in self.events:
             events[min(bisect_left(steps, event.step), self.rows - 1)].append(event)
-        values = {path: self._read(path) for path in self._specs}
+        values = self.columns()
         present: dict[str, Any] = {path: ~np.isnan(array.reshape(self.rows, -1)).all(1) for path, array in values.items()}
         for row in range(self.rows)[slice(start, stop)]:
             status: dict[str, str] = {}

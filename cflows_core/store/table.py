@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,18 @@ class Table:
             self.clear(at, at + 1)
             raise
 
+    def put_columns(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Make the first rows those of whole columns: path ("flow/series", or a root coordinate) -> values [n] or [n, dim]."""
+        rows = len(columns["step"])
+        while self._capacity < rows:
+            self._grow()
+        for path, values in columns.items():
+            if source(path) != path:
+                continue
+            buffer = self._buffer(path, 0.0 if values.ndim == 1 else values[0])
+            _check_room(path, values.shape[1:], buffer)
+            buffer[(slice(rows), *map(slice, values.shape[1:]))] = values
+
     def _fill(self, at: int, frame: Frame) -> None:
         for name, value in zip(COORDINATES, (frame.step, frame.wall_time, frame.gradients), strict=True):
             self._buffers[name][at] = value
@@ -52,10 +64,9 @@ class Table:
                 if buffer.ndim == 1:
                     buffer[at] = value
                     continue
-                given, room = len(value), buffer.shape[1]  # type: ignore[arg-type]
-                if given > room:
-                    raise StoreError(f"`{flow}/{name}` holds {room} values a step in this run, got {given}: record it as a new run.")
-                buffer[at, :given] = value
+                given = np.shape(value)
+                _check_room(f"{flow}/{name}", given, buffer)
+                buffer[at, : given[0]] = value
 
     def _buffer(self, path: str, value: Any) -> np.ndarray:
         if path not in self._buffers:
@@ -84,3 +95,8 @@ class Table:
         """Every array with its first `rows` rows, views on the buffers."""
         for path, spec in self.specs.items():
             yield spec, self._buffers[source(path)][:rows]
+
+
+def _check_room(path: str, given: tuple[int, ...], buffer: np.ndarray) -> None:
+    if given > buffer.shape[1:]:
+        raise StoreError(f"`{path}` holds {buffer.shape[1]} values a step in this run, got {given[0]}: record it as a new run.")

@@ -153,6 +153,9 @@ class FakeRunner:
     async def extend(self, steps: int) -> None:
         self.config, self.finished = self.config.replace(steps=self.config.steps + steps), False
 
+    async def save(self, path: Path) -> None:
+        path.write_bytes(b"a checkpoint")
+
     async def fork(self) -> FakeRunner:
         return self.engine.made(FakeRunner(self.engine, self.config, self.history.copy()))
 

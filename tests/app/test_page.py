@@ -190,18 +190,18 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         page.session.former.play(3)
         page.tick()
         assert page.transport.state["forked"]
-        former = page.canvas.former.source.data
+        former = page.canvas.tables[1].source.data
         assert float(former["step"][-1]) == 302
         assert len(page.canvas.table.source.data["step"]) == 300
         assert len(page.figures["loss_plot"].renderers) > renderers
         assert any("Faint curves" in note and "step 302" in note for note in page.status.state["notes"])
         page._on_form({"flows": ["discrete"]})
         page.tick()
-        shown = [flow for view in page.views for _, flow, renderer in view.overlaid if renderer.visible]
+        shown = [flow for view in page.views for _, flow, renderer in view.drawn if renderer.visible and renderer.level == "underlay"]
         assert set(shown) == {"discrete"}
         page._on_transport({"action": "drop"})
         await done(page)
-        assert not len(page.canvas.former.source.data["step"])
+        assert not len(page.canvas.tables[1].source.data["step"])
         assert not page.transport.state["forked"]
 
     play_page(fake_engine, scene)

@@ -18,7 +18,7 @@ from tornado.web import Application
 
 import cflows_app.session as session_module
 from cflows_app.code import command, script
-from cflows_app.export import ENDINGS, NOTHING, ExportHandler, Exports, writer
+from cflows_app.export import ENDINGS, NOTHING, ExportHandler, Exports, snapshot
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.share import Asked, query
@@ -95,8 +95,8 @@ def test_code_is_short_and_plain():
 # Files
 
 
-def written(session: Session, folder: Path, form: str) -> Path:
-    path = writer(session)(form, folder)
+async def written(session: Session, folder: Path, form: str) -> Path:
+    path = (await snapshot(session, folder)).write(form, folder)
     assert path.name.endswith(ENDINGS[form])
     return path
 
@@ -113,13 +113,13 @@ def test_files_of_a_run_have_what_is_drawn(tmp_path):
     async def scene(session: Session):
         history = session.history
         (tmp_path / "live").mkdir()
-        with written(session, tmp_path / "live", "csv").open() as file:
+        with (await written(session, tmp_path / "live", "csv")).open() as file:
             rows = [row for row in csv.DictReader(file) if row["flow"] == "central"]
         assert [float(row["loss"]) for row in rows] == history.series("central", "loss").tolist()
-        with xarray.open_dataset(written(session, tmp_path / "live", "netcdf"), engine="scipy") as dataset:
+        with xarray.open_dataset(await written(session, tmp_path / "live", "netcdf"), engine="scipy") as dataset:
             np.testing.assert_array_equal(dataset.loss.sel(flow="discrete"), history.series("discrete", "loss"))
             assert RunConfig.from_json(dataset.attrs["config"]) == session.run_config
-        run = Run.open(unpacked(written(session, tmp_path / "live", "zarr")))
+        run = Run.open(unpacked(await written(session, tmp_path / "live", "zarr")))
         assert run.config == session.run_config
         assert losses(run, "central") == losses(history, "central")
         assert [event.kind for event in run.events] == [event.kind for event in history.events]
@@ -133,7 +133,7 @@ def test_a_stored_run_is_exported_with_its_checkpoint(tmp_path):
     session = Session(lambda: None)
     stored = session.stored
     assert stored is not None
-    path = unpacked(written(session, tmp_path, "zarr"))
+    path = unpacked(asyncio.run(written(session, tmp_path, "zarr")))
     assert Run.open(path).checkpoint_path is not None
     assert losses(Run.open(path), "central") == losses(stored.history, "central")
 
@@ -143,7 +143,7 @@ def test_without_a_step_there_is_a_sentence(tmp_path, form):
     session = Session(lambda: None)
     session.open(Asked(DEFAULT, TINY))
     with pytest.raises(StoreError, match="nothing to export"):
-        writer(session)
+        asyncio.run(written(session, tmp_path, form))
     assert takeaway(session, "")["lacks"] == NOTHING
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,13 @@ class Visit:
             timeout=1e3 * seconds,
             polling=10,
         )
+
+    def until(self, holds: Callable[[], bool], seconds: float = 30.0) -> None:
+        """Wait until something holds that only this side can tell."""
+        end = time.monotonic() + seconds
+        while not holds():
+            assert time.monotonic() < end, f"still not so after {seconds:.0f} s"
+            self.page.wait_for_timeout(50)
 
     def run(self, steps: int = 2, seconds: float = 90.0) -> None:
         """Click Run, and wait for some new steps."""

@@ -161,10 +161,8 @@ def test_looking_back_by_keyboard(visit):
     visit.page.keyboard.press("Home")
     visit.page.get_by_role("button", name="Play through the run's steps").click()
     visit.page.get_by_role("button", name="Stop").wait_for()
-    visit.page.wait_for_timeout(500)
     visit.page.get_by_role("button", name="Newest").click()
-    visit.page.wait_for_timeout(500)
-    assert slider.input_value() == str(newest)
+    visit.until(lambda: slider.input_value() == str(newest))
 
 
 def test_all_plots_are_saved_as_one_picture(visit, tmp_path):

@@ -12,7 +12,9 @@ import xarray
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import StoreError
+from cflows_core.history import History
 from cflows_core.store import Recorder, Run
+from cflows_core.store.export import recorded
 
 
 @pytest.fixture
@@ -84,6 +86,24 @@ def test_a_thinned_run_keeps_its_configuration_in_a_copy(config, make_frame, tmp
     copy = Run.open(recorder.run.to_zarr(tmp_path / "copy.zarr"))
     assert copy.steps.tolist() == [0, 4, 8, 12, 16]
     assert copy.config.record_every == 4
+
+
+def test_a_history_is_recorded_as_its_frames_were(config, make_frame, tmp_path: Path) -> None:
+    history = History(make_frame(step) for step in range(300))  # more rows than a table begins with
+    with Recorder(None, config) as recorder:
+        for frame in history.frames:
+            recorder.append(frame)
+    run = recorded(history, config, {}, tmp_path / "run.zarr")
+    assert run.rows == 300
+    assert run.events == recorder.run.events
+    for flow in recorder.run.flows:
+        xarray.testing.assert_identical(run[flow], recorder.run[flow])
+
+
+def test_a_history_with_more_modes_than_its_configuration_has_is_refused(config, make_frame) -> None:
+    history = History(make_frame(step) for step in range(20))
+    with pytest.raises(StoreError, match=r"holds 1 values a step in this run, got \d"):
+        recorded(history, config.replace(n_eigs=1), {})
 
 
 @pytest.mark.parametrize("export", ["to_csv", "to_netcdf"])
