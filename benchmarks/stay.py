@@ -162,8 +162,10 @@ def measured(options: Sequence[str | Path], query: str, minutes: int, *, zooms: 
     with dashboard(*options) as server, visitor() as page:
         rows += [row("page drawn", "s", [drawn(page, server.url + query)])]
         if zooms:
+            last = page.evaluate(NEWEST)
             rows += [row(f"answer to a zoom to {share:.0%}", "ms", [zoomed(page, share) for _ in range(ZOOMS)]) for share in (0.9, 0.01)]
             page.get_by_role("button", name="Follow").click()
+            page.wait_for_function(f"{NEWEST} >= {last}")
         rows += [row("first point after Run", "ms", [first_point(page)])]
         for line in rows:
             print(f"{line.name}: {line.measured:.3g} {line.unit}")
