@@ -156,12 +156,12 @@ def zoomed(page: Page, share: float) -> float:
     )
 
 
-def measured(options: Sequence[str | Path], query: str, minutes: int, *, zooms: bool) -> list[Row]:
-    """A visitor opens an address, zooms if that is wanted, and lets the run go on."""
+def measured(options: Sequence[str | Path], query: str, minutes: int, *, stored: bool) -> list[Row]:
+    """A visitor opens an address, zooms into a stored run, and lets the run go on."""
     rows = []
     with dashboard(*options) as server, visitor() as page:
-        rows += [row("page drawn", "s", [drawn(page, server.url + query)])]
-        if zooms:
+        rows += [row("page drawn", "s", [drawn(page, server.url + query, stored)])]
+        if stored:
             last = page.evaluate(NEWEST)
             rows += [row(f"answer to a zoom to {share:.0%}", "ms", [zoomed(page, share) for _ in range(ZOOMS)]) for share in (0.9, 0.01)]
             page.get_by_role("button", name="Follow").click()
@@ -180,12 +180,12 @@ def main() -> None:
     parser.add_argument("--stored", type=int, default=0, metavar="STEPS", help="go on from a stored run of so many steps")
     arguments = parser.parse_args()
     if not arguments.stored:
-        report("stay", measured([], f"?preset={DEFAULT}&steps=1000000&warm_start=100", arguments.minutes, zooms=False))
+        report("stay", measured([], f"?preset={DEFAULT}&steps=1000000&warm_start=100", arguments.minutes, stored=False))
         return
     with tempfile.TemporaryDirectory(prefix="cflows-") as folder:
         path = make(Path(folder), arguments.stored)
         rows = opened(path)
-        rows += measured(["--runs", folder], f"?run={quote(path.name)}", arguments.minutes, zooms=True)
+        rows += measured(["--runs", folder], f"?run={quote(path.name)}", arguments.minutes, stored=True)
         report(f"stay-{arguments.stored}", rows)
 
 

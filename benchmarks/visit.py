@@ -70,11 +70,12 @@ def visitor() -> Iterator[Page]:
         browser.close()
 
 
-def drawn(page: Page, url: str) -> float:
-    """Seconds until a visitor sees a run that is there already."""
+def drawn(page: Page, url: str, stored: bool = True) -> float:
+    """Seconds until a visitor sees the page, with its run if the address asks for a stored one."""
     begin = time.perf_counter()
     page.goto(url)
-    page.wait_for_function(f"window.Bokeh && Bokeh.documents.length && {NEWEST} > 0", timeout=60_000, polling=10)
+    there = f"{NEWEST} > 0" if stored else "document.documentElement.dataset.ready"
+    page.wait_for_function(f"window.Bokeh && Bokeh.documents.length && {there}", timeout=60_000, polling=10)
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return time.perf_counter() - begin
 
