@@ -71,7 +71,7 @@ def test_news_of_a_long_run_reads_and_sends_only_news(grow):
         assert len(table.source.data["step"]) == points
         # What is smoothed is read as far back as an average reaches, and as far again; once to append, once to correct.
         assert all(n <= (2 * (2 * reach + NEWS) if table.columns[name].smooth else NEWS) for name, n in read.items())
-    assert table.source.data["step"][-1] == LONG + 2 * NEWS - 1
+    assert np.asarray(table.source.data["step"])[-1] == LONG + 2 * NEWS - 1
 
 
 def test_a_long_trail_is_thinned_before_it_is_read(grow, monkeypatch):
