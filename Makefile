@@ -12,7 +12,7 @@ APP := $(VENV)/.cflows-app
 DEV := $(VENV)/.cflows-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env app test test-slow lint bench bench-gpu clean
+.PHONY: help env app test test-slow lint bench bench-gpu bench-stay clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -40,6 +40,10 @@ bench: $(DEV)  ## Run the benchmarks (each prints a table)
 
 bench-gpu: $(DEV)  ## The benchmarks of a machine with a CUDA GPU
 	$(BIN)/python benchmarks/gpu.py
+
+bench-stay: $(DEV)  ## A visitor who stays for 20 minutes, and one with 200,000 stored steps (40 minutes; needs Chromium)
+	$(BIN)/python benchmarks/stay.py --minutes 20
+	$(BIN)/python benchmarks/stay.py --minutes 20 --stored 200000
 
 clean:  ## Remove .venv and what the tools leave behind (never your runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -59,27 +59,27 @@ class Plan:
         return replace(self, stop=stop)
 
     def steps(self, steps: np.ndarray) -> np.ndarray:
-        """Steps [points] at which the points are drawn, from the steps [n] of all rows."""
-        head = self._buckets(steps, steps[self.start] if self.n_buckets else 0)
-        return np.concatenate([head[:, [0, self.width // 2]].reshape(-1), steps[self.head_stop : self.stop]])
+        """Steps [points] at which the points are drawn, from those [n] of the plan's rows."""
+        head, tail = self._parts(steps, steps[0] if self.n_buckets else 0)
+        return np.concatenate([head[:, [0, self.width // 2]].reshape(-1), tail])
 
     def values(self, values: np.ndarray) -> np.ndarray:
-        """Values [points] of the points, from the values [n] of all rows; NaN where a whole bucket is NaN."""
-        return np.concatenate([_extremes(self._buckets(values, np.nan)), values[self.head_stop : self.stop]])
+        """Values [points] of the points, from the values [n] of the plan's rows; NaN where a whole bucket is NaN."""
+        if np.isnan(values).all():  # as many columns are: of flows or units that are not drawn
+            return np.full(self.points, np.nan)
+        head, tail = self._parts(values, np.nan)
+        return np.concatenate([_extremes(head), tail])
 
-    def _buckets(self, column: np.ndarray, fill: float) -> np.ndarray:
-        """The head of a column as [n_buckets, width], filled up in front."""
-        head = column[self.start : self.head_stop]
-        missing = self.n_buckets * self.width - len(head)
-        return np.concatenate([np.full(missing, fill, dtype=column.dtype), head]).reshape(-1, self.width)
+    def _parts(self, column: np.ndarray, fill: float) -> tuple[np.ndarray, np.ndarray]:
+        """The head of a column as [n_buckets, width], filled up in front, and its tail."""
+        single = self.head_stop - self.start
+        missing = np.full(self.n_buckets * self.width - single, fill, dtype=column.dtype)
+        return np.concatenate([missing, column[:single]]).reshape(-1, self.width), column[single : self.stop - self.start]
 
 
 def _extremes(buckets: np.ndarray) -> np.ndarray:
     """Lowest and highest value of each bucket [b, w], in the order of their occurrence: [2b]."""
-    missing = np.isnan(buckets)
-    first_low = np.where(missing, np.inf, buckets).argmin(axis=1)
-    first_high = np.where(missing, -np.inf, buckets).argmax(axis=1)
     low = np.fmin.reduce(buckets, axis=1)
     high = np.fmax.reduce(buckets, axis=1)
-    rising = first_low <= first_high
+    rising = (buckets == low[:, None]).argmax(axis=1) <= (buckets == high[:, None]).argmax(axis=1)
     return np.stack([np.where(rising, low, high), np.where(rising, high, low)], axis=1).reshape(-1)

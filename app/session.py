@@ -331,7 +331,7 @@ class Session(param.Parameterized):
             engine = await self._engine()
             if stored is not None:
                 # The stored run is everyone's first screen: go on from its checkpoint, and write nothing back.
-                runner = await engine.resume(stored.path, record=False)
+                runner = await engine.resume(stored.path, record=False, history=stored.history)
             else:
                 runner = await engine.start(config, share=share)
             if nothing is not self._nothing or self._left:  # the visitor chose something else meanwhile

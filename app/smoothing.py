@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 REACH = 4  # widths beyond which a weight (below 4e-4 of the largest) is left out
 
@@ -33,14 +34,16 @@ def gaussian_average(values: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """`values` [n] convolved with a symmetric `kernel` [2r+1], the middle [n]."""
-    if min(len(values), len(kernel)) < 64:
-        full = np.convolve(values, kernel)
-    else:
-        size = 1 << (len(values) + len(kernel) - 2).bit_length()
-        full = np.fft.irfft(np.fft.rfft(values, size) * np.fft.rfft(kernel, size), size)
-    reach = len(kernel) // 2
-    return full[reach : reach + len(values)]
+    """`values` [n] convolved with a symmetric `kernel` [2r+1], the middle [n]: by transforms of blocks that overlap by 2r."""
+    n, over = len(values), len(kernel) - 1
+    if min(n, over) < 64:
+        return np.convolve(values, kernel)[over // 2 :][:n]
+    size = 1 << (8 * over).bit_length()
+    new = size - over  # values of the average that a block gives
+    padded = np.zeros(-(-n // new) * new + over)
+    padded[over // 2 :][:n] = values
+    blocks = np.fft.rfft(sliding_window_view(padded, size)[::new]) * np.fft.rfft(kernel, size)
+    return np.fft.irfft(blocks, size)[:, over:].reshape(-1)[:n]
 
 
 class Smoother:
@@ -48,28 +51,44 @@ class Smoother:
 
     def __init__(self, sigma: float):
         self.sigma = sigma
-        self.values = np.empty(0)
+        self._n, self._room = 0, np.empty(0)  # the first n are known; room for more, so that a row more is not a copy of all
+
+    @property
+    def values(self) -> np.ndarray:
+        """The average so far, [n]."""
+        return self._room[: self._n]
 
     @property
     def reach(self) -> int:
         """Rows before the first new one whose average a new row changes."""
         return int(REACH * self.sigma + 0.5) if self.sigma > 0 else 0
 
-    def update(self, series: np.ndarray, breaks: Sequence[int] = ()) -> np.ndarray:
-        """The average [n] of `series` [n], of which the former call saw the beginning.
+    @property
+    def first(self) -> int:
+        """The first row that `update` has to see again: the averages that change reach back as far again."""
+        return max(0, self._n - 2 * self.reach)
+
+    def update(self, series: np.ndarray, breaks: Sequence[int] = (), first: int = 0) -> np.ndarray:
+        """The average [n] of a series, of which the former call saw the beginning; `series`: its rows from `first` on, all but those
+        before `self.first`.
 
         breaks: rows, ascending, at which something else begins (a change of the learning rate): no average reaches across, and the row
         itself is left out, so that the curve has a gap there.
         """
-        old, n = len(self.values), len(series)
+        old, n = self._n, first + len(series)
         if n > old:
-            first = max(0, old - self.reach)  # the first average that changes
+            self._make_room(n)
+            changed = max(0, old - self.reach)  # the first average that changes
             starts = [0, *(row for row in breaks if 0 < row < n), n]
-            pieces = [self.values[:first]]
             for start, stop in pairwise(starts):
-                if stop > first:
-                    context = max(start, first - self.reach)
-                    pieces.append(gaussian_average(series[context:stop], self.sigma)[max(first, start) - context :])
-            self.values = np.concatenate(pieces)
-            self.values[[row for row in breaks if 0 < row < n]] = np.nan
+                if stop > changed:
+                    begin, context = max(changed, start), max(start, changed - self.reach)
+                    average = gaussian_average(series[context - first : stop - first], self.sigma)
+                    self._room[begin:stop] = average[begin - context :]
+            self._room[[row for row in breaks if 0 < row < n]] = np.nan
         return self.values
+
+    def _make_room(self, n: int) -> None:
+        if n > len(self._room):
+            self._room = np.concatenate([self.values, np.empty(n + n // 2 - self._n)])
+        self._n = n

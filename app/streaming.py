@@ -1,14 +1,15 @@
 """From a growing history to what a browser has: one table of columns over the steps, appended to, and decimated when it grows too long.
 
 All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change a little before their
-end too, and those points are patched; only a new window, a new run or a long growth sends everything again.
+end too, and those points are patched; only a new window, a new run or a long growth sends everything again. What is sent is computed of the
+rows that it shows, so that news costs the same however long the run is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -30,35 +31,37 @@ AXIS = "axis.unit"  # the option that says what the horizontal axis counts: "ste
 class Reading:
     """What a column is computed from: the run's history and configuration, and the viewer's `options` ("view.option" -> choice).
 
-    moment: the step that the visitor looks back at, None for the newest.
+    moment: the step that the visitor looks back at, None for the newest. part: the n rows of the history that are to be computed.
     """
 
     history: History
     config: RunConfig
     options: dict[str, str]
     moment: int | None = None
+    part: slice = field(default_factory=lambda: slice(None))
+
+    def of(self, start: int, stop: int) -> Reading:
+        """The same of the rows `start` to `stop` only."""
+        return replace(self, part=slice(start, stop))
+
+    @property
+    def steps(self) -> np.ndarray:
+        """The optimizer step of each row, [n]."""
+        return self.history.steps[self.part]
 
     @property
     def places(self) -> np.ndarray:
         """Where each row stands on the horizontal axis, [n]: its step, or the optimizer's time until then."""
-        return self.place(self.history.steps)
+        return self.place(self.steps)
 
     def place(self, steps: Any) -> np.ndarray:
         """Where steps stand on the horizontal axis; beyond the newest one as far apart as before it."""
         if self.options.get(AXIS) != "time":
             return np.asarray(steps, dtype=float)
         last = int(self.history.steps[-1]) if len(self.history) else 0
-        times = np.append(0.0, np.cumsum(self._step_sizes(last + 1)))
+        times = _times(self.config.lr, self.config.changes, self.config.schedule, 1 << last.bit_length())[: last + 2]
         steps = np.asarray(steps, dtype=float)
         return np.interp(steps, np.arange(last + 2), times) + np.maximum(steps - last - 1, 0) * (times[-1] - times[-2])
-
-    def _step_sizes(self, n: int) -> np.ndarray:
-        """η at the first n steps."""
-        sizes = np.full(n, self.config.lr)
-        for step, name, value in self.config.changes:
-            if name == "lr":
-                sizes[step:] = value
-        return sizes * _factors(self.config.schedule, 1 << (n - 1).bit_length())[:n]
 
     @property
     def rows(self) -> int:
@@ -68,15 +71,20 @@ class Reading:
 
     def series(self, flow: str, name: str, mode: int | None = None) -> np.ndarray:
         """Values [n] of a series, or of one of its modes; NaN where there is none."""
-        values = self.history.distance(flow) if name == "distance" else self.history.series(flow, name)
+        values = (self.history.distance(flow) if name == "distance" else self.history.series(flow, name))[self.part]
         if values.ndim == 1:
-            return values if not mode else np.full(len(values), np.nan)
+            return values if not mode else self.nothing
         mode = mode or 0
-        return values[:, mode] if mode < values.shape[1] else np.full(len(values), np.nan)
+        return values[:, mode] if mode < values.shape[1] else self.nothing
+
+    @property
+    def nothing(self) -> np.ndarray:
+        """NaN [n]."""
+        return np.full(len(self.steps), np.nan)
 
     def unless_settling(self, flow: str, values: np.ndarray) -> np.ndarray:
         """`values` [n] with NaN while the flow is settling: what it says then is no prediction (math.md 4)."""
-        return np.where(self.history.status(flow) == SETTLING, np.nan, values)
+        return np.where(self.history.status(flow)[self.part] == SETTLING, np.nan, values)
 
     @property
     def breaks(self) -> list[int]:
@@ -88,17 +96,35 @@ class Reading:
     @property
     def threshold(self) -> np.ndarray:
         """The critical threshold c [n], which moves with β₁."""
-        betas, rows = np.unique(self.changed("beta1"), return_inverse=True)
-        return np.array([Optimizer.of(self.config.replace(beta1=float(beta))).threshold for beta in betas])[rows]
+        return self._of_changed("beta1", partial(_threshold, self.config.optimizer))
 
-    def changed(self, field: str) -> np.ndarray:
+    def changed(self, name: str) -> np.ndarray:
         """The value [n] that a numeric field of the configuration had at each row."""
-        steps = self.history.steps
-        values = np.full(len(steps), float(getattr(self.config, field)))
-        for step, name, value in self.config.changes:
-            if name == field:
-                values[steps >= step] = value
+        return self._of_changed(name, float)
+
+    def _of_changed(self, name: str, value: Callable[[Any], float]) -> np.ndarray:
+        """`value` [n] of what a field was at each row."""
+        steps = self.steps
+        values = np.full(len(steps), value(getattr(self.config, name)))
+        for step, changed, new in self.config.changes:
+            if changed == name:
+                values[np.searchsorted(steps, step) :] = value(new)
         return values
+
+
+@lru_cache(maxsize=256)
+def _threshold(optimizer: str, beta1: float) -> float:
+    return Optimizer(optimizer, lr=1.0, beta1=beta1).threshold
+
+
+@lru_cache(maxsize=16)
+def _times(lr: float, changes: tuple[tuple[int, str, Any], ...], schedule: str, n: int) -> np.ndarray:
+    """The optimizer's time at the first n + 1 steps: the sum of η until then."""
+    sizes = np.full(n, lr)
+    for step, name, value in changes:
+        if name == "lr":
+            sizes[step:] = value
+    return np.append(0.0, np.cumsum(sizes * _factors(schedule, n)))
 
 
 @lru_cache(maxsize=16)
@@ -183,38 +209,38 @@ class Table:
 
     def _send_all(self, reading: Reading, start: int, stop: int) -> None:
         self._plan = plan = Plan.make(start, stop, keep=self._reach(reading))
-        steps = plan.steps(reading.history.steps).astype(float)
+        steps = plan.steps(reading.of(start, stop).steps).astype(float)
         data: dict[str, np.ndarray] = {"step": steps, "x": reading.place(steps)}
-        for column, values in self._values(reading):
-            data[column.name] = plan.values(values).astype(np.float32)
+        for column in self.columns.values():
+            data[column.name] = plan.values(self._read(column, reading, start, stop)).astype(np.float32)
         self.source.data = data  # type: ignore[assignment]
         self._known = len(reading.history)
 
     def _append(self, reading: Reading, grown: Plan) -> None:
         old, self._plan = self._plan, grown
-        steps = reading.history.steps[old.stop : grown.stop]
+        steps = reading.of(old.stop, grown.stop).steps
         fresh = {"step": steps.tolist(), "x": reading.place(steps).tolist()}
-        for column, values in self._values(reading):
-            fresh[column.name] = values[old.stop : grown.stop].tolist()  # an array would be a message of its own
+        for column in self.columns.values():
+            fresh[column.name] = self._read(column, reading, old.stop, grown.stop).tolist()  # an array would be a message of its own
         self.source.stream(fresh)  # type: ignore[arg-type]
 
     def _correct(self, reading: Reading, reach: int) -> None:
         """Send what rows that came later have changed of the smoothed columns."""
         first, stop = max(self._plan.head_stop, self._known - reach), self._plan.stop
         points = slice(self._plan.point(first), self._plan.point(stop))
-        patches = {column.name: [(points, values[first:stop].tolist())] for column, values in self._values(reading) if column.smooth}
+        smoothed = [column for column in self.columns.values() if column.smooth]
+        patches = {column.name: [(points, self._read(column, reading, first, stop).tolist())] for column in smoothed}
         if patches and first < stop:
             self.source.patch(patches)  # type: ignore[arg-type]
         self._known = len(reading.history)
 
-    def _values(self, reading: Reading) -> Iterator[tuple[Column, np.ndarray]]:
-        breaks = reading.breaks
-        for column in self.columns.values():
-            values = column.read(reading)
-            if column.smooth:
-                smoother = self._smoothers.setdefault(column.name, Smoother(self.sigma / reading.config.record_every))
-                values = smoother.update(values, breaks)
-            yield column, values
+    def _read(self, column: Column, reading: Reading, start: int, stop: int) -> np.ndarray:
+        """A column's values of the rows `start` to `stop`."""
+        if not column.smooth:
+            return column.read(reading.of(start, stop))
+        smoother = self._smoothers.setdefault(column.name, Smoother(self.sigma / reading.config.record_every))
+        first = smoother.first
+        return smoother.update(column.read(reading.of(first, len(reading.history))), reading.breaks, first)[start:stop]
 
     def _reach(self, reading: Reading) -> int:
         return Smoother(self.sigma / reading.config.record_every).reach

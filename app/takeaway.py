@@ -14,13 +14,14 @@ from cflows_core.config import RunConfig
 
 def takeaway(session: Session, ticket: str) -> dict[str, Any]:
     """The state of the component `Takeaway`."""
+    name = name_of(session.run_config)
     return {
         **_reproduced(session.shared, session.threads),
         "ticket": ticket,
         "lacks": what_lacks(session),
-        "name": name_of(session.run_config),
+        "name": name,
         "kept": list(session.kept),
-        "files": {form: name_of(session.run_config) + ending for form, ending in ENDINGS.items()},
+        "files": {form: name + ending for form, ending in ENDINGS.items()},
     }
 
 

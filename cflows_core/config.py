@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from functools import cached_property
 from typing import Any, ClassVar
 
 import param
@@ -352,7 +353,7 @@ class RunConfig(param.Parameterized):
             raise ConfigError(f"A configuration must be a JSON object of fields, got {type(plain).__name__}.")
         return cls(**plain)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Sixteen hexadecimal digits that equal configurations, and only they, share."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]

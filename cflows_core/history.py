@@ -40,6 +40,8 @@ class History:
         }
         self._events: list[Event] = []
         self._event_rows: list[int] = []  # the row whose frame told it, ascending
+        self._name = object()
+        self._copied: tuple[object, int] = (None, 0)  # the history whose first rows these are, and how many
         self.append(frames)
 
     # Reading
@@ -113,7 +115,9 @@ class History:
 
     def starts_with(self, other: History) -> bool:
         """Whether the first rows are those of `other`, to the bit: a run that goes on, or a fork."""
-        n = len(other)
+        n, (source, copied) = len(other), self._copied
+        if source is other._name and n <= copied:
+            return True
         return len(self) >= n and all(
             key in self._columns and self._columns[key].shape[1:] == column.shape[1:]
             and np.array_equal(self._columns[key][:n], column[:n], equal_nan=column.dtype.kind == "f")
@@ -165,18 +169,21 @@ class History:
 
     def copy(self) -> History:
         """An independent history with the same rows, for a fork."""
-        other = History()
-        other.extend(self.pack())
-        return other
+        return self._first(len(self))
 
     def until(self, step: int) -> History:
         """The rows before optimizer step `step`, as an independent history."""
-        n = int(np.searchsorted(self.steps, step))
+        return self._first(int(np.searchsorted(self.steps, step)))
+
+    def _first(self, n: int) -> History:
+        """An independent history of the first n rows, with room for some more."""
         rows = self.pack()
         rows["n"], rows["columns"] = n, {key: column[:n] for key, column in rows["columns"].items()}
         rows["events"] = [event for event in rows["events"] if event[0] < n]
         other = History()
+        other._reserve(n + n // 8)
         other.extend(rows)
+        other._copied = self._name, n
         return other
 
     @classmethod
@@ -203,7 +210,7 @@ class History:
     def _view(self, key: tuple[str, ...], start: int) -> np.ndarray:
         column = self._columns.get(key)
         if column is None:
-            return np.full(max(self._n - start, 0), np.nan)
+            return np.broadcast_to(np.nan, max(self._n - start, 0))  # takes no room
         view = column[start : self._n]
         view.flags.writeable = False  # a view that a reader scribbled on would change what every other reader sees
         return view

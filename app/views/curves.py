@@ -53,7 +53,7 @@ def only(when: Callable[[Reading], bool] | None, read: Callable[[Reading], np.nd
     """`read` where `when` holds, and NaN [n] elsewhere."""
     if when is None:
         return read
-    return lambda reading: read(reading) if when(reading) else np.full(len(reading.history), np.nan)
+    return lambda reading: read(reading) if when(reading) else reading.nothing
 
 
 def fade(stroke: Stroke, mode: int) -> Stroke:

@@ -74,11 +74,10 @@ class ValleyView(View):
         rows = self._rows(reading)
         seen = []
         for name, flow, series, _, _ in PATHS:
-            places = self._places(reading, flow, series, rows)
-            stride = max(1, len(places) // MOST_POINTS) if name != "raw" else 1
-            drawn = places[::stride] if name != "raw" else places[-MOST_POINTS:]
-            _fill(self.paths[name], drawn)
-            _fill(self.points[name], places[-1:])
+            places = self._places(reading, flow, series, _fewer(rows, name == "raw"))
+            _fill(self.paths[name], places)
+            newest = self._places(reading, flow, series, _fewer(rows, True))
+            _fill(self.points[name], (newest if len(newest) else places)[-1:])
             if flow in self.flows and len(places) and name in ("raw", "central", "rod"):
                 seen.append(places)
         self._draw_extents(reading, rows)
@@ -153,6 +152,14 @@ class ValleyView(View):
 
     def _colors(self, name: str) -> dict[str, str]:
         return {"fill_color": self._color(name), "line_color": self._color(name)}
+
+
+def _fewer(rows: slice, dense: bool) -> slice:
+    """At most some `MOST_POINTS` of the rows: the newest ones, or some from all along, the same ones while the run goes on."""
+    if dense:
+        return slice(max(rows.start, rows.stop - MOST_POINTS), rows.stop)
+    stride = max(1, (rows.stop - rows.start) // MOST_POINTS)
+    return slice(-(-rows.start // stride) * stride, rows.stop, stride)
 
 
 def _fill(source: ColumnDataSource, places: np.ndarray) -> None:

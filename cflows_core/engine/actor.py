@@ -87,13 +87,13 @@ class SimulationActor:
         simulation, self._thread = _parked.pop(token)
         return await self._begin(lambda: SimulationHost.adopt(simulation, out))
 
-    async def resume(self, path: str, record: bool, objective: Objective | None) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Go on with a stored run; its history's rows, and its state. Raises StoreError."""
+    async def resume(self, path: str, record: bool, objective: Objective | None, known: int = -1) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Go on with a stored run; its history's rows unless the caller knows all up to `known`, and its state. Raises StoreError."""
         self._thread = WorkThread(self._threads)
         rows: list[dict[str, Any]] = []
 
         def load() -> SimulationHost:
-            host, history = SimulationHost.resume(path, record, objective)
+            host, history = SimulationHost.resume(path, record, objective, known)
             use_threads(host.simulation.config.threads)  # known only now
             rows.append(history.pack())
             return host

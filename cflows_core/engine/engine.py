@@ -90,15 +90,20 @@ class Engine:
                 self._shared[config.hash, path] = task
         return await self._view(task)
 
-    async def resume(self, path: PathLike, *, record: bool = True, objective: Objective | None = None) -> Runner:
+    async def resume(
+        self, path: PathLike, *, record: bool = True, objective: Objective | None = None, history: History | None = None
+    ) -> Runner:
         """A paused run from a stored one's last checkpoint, with its history up to there.
 
         It goes on writing to `path`; `record=False` leaves the store as it is. `objective` again, if the run was started
-        on one of your own. Raises StoreError where there is no run, or another recorder at work.
+        on one of your own. `history`: the run's rows, if the caller has read them already, so that the worker need not
+        read and send them. Raises StoreError where there is no run, or another recorder at work.
         """
         name = os.fspath(path)
         problem = {} if objective is None else {"objective": objective}
-        return await self._view(self._open("resume", (name, record, objective), name if record else None, problem=problem))
+        known = int(history.steps[-1]) if history else -1
+        args = (name, record, objective, known)
+        return await self._view(self._open("resume", args, name if record else None, problem=problem, history=history))
 
     async def close(self) -> None:
         """Close every run, then the workers this engine started."""
@@ -165,8 +170,11 @@ class Engine:
             raise
         if method == "resume":
             rows, state = state
-            history = History()
-            history.extend(rows)
+            if history and not rows["n"]:
+                history = await asyncio.to_thread(history.until, state["step"])
+            else:
+                history = History()
+                history.extend(rows)
         runner = Runner(self, handle, state, out, history, problem)
         self._runners.append(runner)
         return runner

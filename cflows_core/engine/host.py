@@ -55,10 +55,11 @@ class SimulationHost:
         return cls.adopt(Simulation(config, **problem), out)
 
     @classmethod
-    def resume(cls, path: str, record: bool, objective: Objective | None) -> tuple[SimulationHost, History]:
+    def resume(cls, path: str, record: bool, objective: Objective | None, known: int = -1) -> tuple[SimulationHost, History]:
         """A stored run from its last checkpoint and its history up to there; `record`: go on writing to `path`.
 
-        objective: again that of a run on an objective of one's own. Raises StoreError.
+        objective: again that of a run on an objective of one's own. known: the last step of which the caller has the history; nothing
+        is read if that is all. Raises StoreError.
         """
         from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
@@ -68,7 +69,7 @@ class SimulationHost:
         saved = run.checkpoint_path
         simulation = Simulation.load(saved, objective) if saved else Simulation(run.config, objective)
         simulation.config = run.config  # with the changes made after the checkpoint, which are to be replayed
-        history = History.from_run(run).until(simulation.step_number)
+        history = History() if known + 1 >= simulation.step_number else History.from_run(run).until(simulation.step_number)
         return cls(simulation, Recorder.reopen(path) if record else None), history
 
     @classmethod

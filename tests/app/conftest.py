@@ -190,7 +190,7 @@ class FakeEngine:
         self.shared[config.hash] = runner
         return runner
 
-    async def resume(self, path: object, *, record: bool = True) -> FakeRunner:
+    async def resume(self, path: object, *, record: bool = True, history: History | None = None) -> FakeRunner:
         return self.made(FakeRunner(self, RunConfig(), synthetic_history(300)))
 
 

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from cflows_core.problems.objective import Objective
+from cflows_core.simulation import Simulation
+from cflows_core.store import Run
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
 SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -32,7 +34,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_imports(load, name: str) -> None:
-    if name == "live":
+    if name in ("live", "stay", "visit"):
         pytest.importorskip("playwright", reason="needs Playwright")
     assert isinstance(load(name), ModuleType)
 
@@ -41,7 +43,7 @@ def test_make_bench_runs_scripts_that_exist() -> None:
     makefile = (FOLDER.parent / "Makefile").read_text()
     listed = makefile.split("for name in ")[1].split(";")[0].split()
     assert set(listed) <= set(SCRIPTS)
-    assert set(SCRIPTS) - set(listed) == {"compare", "gpu", "shortcuts", "timing"}
+    assert set(SCRIPTS) - set(listed) == {"compare", "gpu", "shortcuts", "stay", "stored", "timing", "visit"}
 
 
 def test_a_row_has_the_median_and_the_range(load) -> None:
@@ -155,3 +157,23 @@ def test_without_a_gpu_one_sentence(load, monkeypatch: pytest.MonkeyPatch, capsy
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     load("gpu").main()
     assert capsys.readouterr().out.startswith("No CUDA GPU was found")
+
+
+def test_growth_is_that_since_the_caches_are_full(load) -> None:
+    pytest.importorskip("playwright", reason="needs Playwright")
+    stay = load("stay")
+    looks = [dict.fromkeys(stay.UNITS, value) for value in (1.0, 8.0, 10.0, 11.0)]
+    rows = {row.name: row for row in stay.rows_of(looks, settled=3)}
+    assert rows["server RSS: growth from minute 3 to 4"].measured == pytest.approx(10)
+    assert rows["server RSS"].measured == 9.0
+    assert not any("growth" in row.name for row in stay.rows_of(looks[:3], settled=3))
+
+
+def test_a_stored_run_of_many_steps_goes_on_from_its_end(load, tmp_path: Path) -> None:
+    path = load("stored").make(tmp_path, 600)
+    run = Run.open(path)
+    assert run.steps.tolist() == list(range(601))
+    assert np.isfinite(run.series("discrete", "loss")).all()
+    simulation = Simulation.load(run.checkpoint_path)
+    assert next(simulation).step == 601
+    assert load("stored").size(path) > 601 * 8

@@ -12,6 +12,7 @@ from cflows_core.config import RunConfig
 from cflows_core.engine import Engine
 from cflows_core.engine.warm import warm_up
 from cflows_core.errors import ConfigError, EngineError, StoreError
+from cflows_core.history import History
 from cflows_core.simulation import Simulation
 from cflows_core.store import Run
 from tests.core.engine.stand_in import SMALL, with_engine
@@ -50,6 +51,28 @@ def test_fork_and_reset_of_a_real_run() -> None:
         assert changed[8] != original[8]
         gradients = [history.series("discrete", "gradients")[8] for history in (fresh.history, fork.history)]
         assert gradients[0] == gradients[1]  # twins share an objective, and each counts its own work
+
+    with_engine(scenario)
+
+
+def test_a_history_that_is_known_is_not_sent_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(engine: Engine) -> None:
+        runner = await engine.start(SMALL, tmp_path / "run.zarr")
+        await runner.step(7)
+        await runner.close()
+        known = History.from_run(Run.open(tmp_path / "run.zarr"))
+        whole = await engine.resume(tmp_path / "run.zarr", record=False)
+        short = await engine.resume(tmp_path / "run.zarr", record=False, history=known.until(5))  # not up to the checkpoint
+        with monkeypatch.context() as patched:
+            patched.setattr(History, "from_run", None)  # nothing is read
+            again = await engine.resume(tmp_path / "run.zarr", record=False, history=known)
+        for resumed in (whole, short, again):
+            assert len(resumed.history) == 7
+            assert resumed.history.starts_with(known)
+            await resumed.step()
+        losses = [resumed.history.series("discrete", "loss").tolist() for resumed in (whole, short, again)]
+        assert losses[0] == losses[1] == losses[2]
+        assert len(known) == 7  # what the caller has stays as it was
 
     with_engine(scenario)
 
