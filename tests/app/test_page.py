@@ -194,7 +194,7 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         assert float(former["step"][-1]) == 302
         assert len(page.canvas.table.source.data["step"]) == 300
         assert len(page.figures["loss_plot"].renderers) > renderers
-        assert any("Faint curves" in note and "step 302" in note for note in page.status.state["notes"])
+        assert ("remark", "Faint curves: the version that was forked, now at step 302.") in page.status.state["notes"]
         page._on_form({"flows": ["discrete"]})
         page.tick()
         shown = [flow for view in page.views for _, flow, renderer in view.overlaid if renderer.visible]
