@@ -9,9 +9,12 @@ export function render({model}) {
   const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
 
   // The picture is made in the page, of what stands there (figure.js).
-  const picture = (type, label) => h("button", {type: "button", class: "plain", onclick: () => { save.open = false; window.cflowsSave(type) }}, label)
-  const save = h("details", {class: "save"}, h("summary", {title: "Save all plots as one picture"}, "Save"),
-    h("div", {}, picture("png", "Picture (PNG)"), picture("svg", "Drawing (SVG)")))
+  const panels = [...document.querySelectorAll("article.card")].map(({id, ariaLabel}) => [ariaLabel, id])
+  const picture = (title, panel, type) => h("button", {type: "button", class: "plain", "aria-label": `${title} as ${type}`,
+    onclick: () => { save.open = false; window.cflowsSave(type.toLowerCase(), panel) }}, type)
+  const row = ([title, panel]) => [h("span", {}, title), picture(title, panel, "PNG"), picture(title, panel, "SVG")]
+  const save = h("details", {class: "save"}, h("summary", {title: "Save plots as pictures"}, "Save"),
+    h("div", {}, [["All plots"], ...panels].flatMap(row)))
   save.addEventListener("focusout", (event) => { if (!save.contains(event.relatedTarget)) save.open = false })
   save.addEventListener("keydown", (event) => { if (event.key === "Escape") { save.open = false; save.firstChild.focus() } })
 

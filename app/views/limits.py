@@ -116,7 +116,7 @@ if (decades < 0.5) {
   const count = Math.floor(end / 10 ** power / step) - Math.ceil(start / 10 ** power / step) + 1
   return Array.from({length: count}, (_, i) => Number(`${(Math.ceil(start / 10 ** power / step) + i) * step}e${power}`))
 }
-const parts = decades > 2.5 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5]
+const parts = decades > 2.5 ? [1] : decades > 1.6 ? [1, 3] : [1, 2, 5]
 const stride = Math.max(1, Math.ceil(decades / 6))
 const ticks = []
 for (let n = first; n <= last; n += 1)
