@@ -1,11 +1,11 @@
 // What holds for all panels: how much is smoothed, how many steps are shown, and a way back to the newest.
 export function render({model}) {
   const smoothing = h("input", {
-    type: "number", id: "smoothing", min: 0, max: 100, step: 5, title: "Width (standard deviation) of the Gaussian average, in steps",
+    type: "number", id: "smoothing", min: 0, max: 100, step: 5, "data-term": "page.smoothing",
     onchange: () => model.send_msg({smoothing: smoothing.value}),
   })
-  const shown = segmented("span", "Steps shown", model.state.spans, (value) => model.send_msg({span: value}))
-  const unit = segmented("unit", "The horizontal axis counts", model.state.units, (value) => model.send_msg({unit: value}))
+  const shown = segmented("span", "Steps shown", model.state.spans.map(([value, text]) => [value, text, "page.span"]), (value) => model.send_msg({span: value}))
+  const unit = segmented("unit", "The horizontal axis counts", model.state.units.map(([value, text]) => [value, text, `page.${value}`]), (value) => model.send_msg({unit: value}))
   const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
 
   // The picture is made in the page, of what stands there (figure.js).
@@ -29,5 +29,5 @@ export function render({model}) {
   model.on("state", draw)
   draw()
   return h("div", {class: "tools"},
-    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)
+    h("label", {for: "smoothing", "data-term": "page.smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)
 }
