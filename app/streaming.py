@@ -1,7 +1,8 @@
 """From a growing history to what a browser has: one table of columns over the steps, appended to, and decimated when it grows too long.
 
-All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change a little before their
-end too, and those points are patched; only a new window, a new run or a long growth sends everything again.
+All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change before their end
+too, and those points are patched: the newest with every message, the others, which change little, now and then. Only a new window, a new
+run or a long growth sends everything again.
 """
 
 from __future__ import annotations
@@ -117,6 +118,11 @@ class Column:
     smooth: bool = False
 
 
+def _short(values: np.ndarray) -> list[float]:
+    """With as many digits as single precision has, which the browser keeps; a list, as an array would be a message of its own."""
+    return [float(f"{value:.8g}") for value in values]
+
+
 class Table:
     """The table's data source and what of the history is in it. `sigma`: width of the smoothing, in steps."""
 
@@ -151,13 +157,16 @@ class Table:
         if grown.points > MAX_POINTS or (not self._plan.points and grown.points):
             self._send_all(reading, start, stop)
             return True
-        # A correction makes the browser draw everything again, so it waits until it is visible, or nothing else is new.
+        # All that later rows have changed is corrected when that is visible, or nothing else is new; till then the newest end, which would
+        # be jagged otherwise: each of its points an average over other rows than its neighbour's.
         new, later = stop > self._plan.stop, len(reading.history) - self._known
         correct = later > (reach // 4 if new else 0) and self._known - reach < self._plan.stop
-        if correct:
-            self._correct(reading, reach)
-        if new:
-            self._append(reading, grown)
+        if new or correct:
+            values = list(self._values(reading))
+            self._correct(values, self._known - reach if correct else self._plan.stop - reach // 2)
+            self._known = len(reading.history) if correct else self._known
+            if new:
+                self._append(reading, values, grown)
         return new or correct
 
     def clear(self) -> None:
@@ -190,22 +199,22 @@ class Table:
         self.source.data = data  # type: ignore[assignment]
         self._known = len(reading.history)
 
-    def _append(self, reading: Reading, grown: Plan) -> None:
+    def _append(self, reading: Reading, values: list[tuple[Column, np.ndarray]], grown: Plan) -> None:
         old, self._plan = self._plan, grown
         steps = reading.history.steps[old.stop : grown.stop]
         fresh = {"step": steps.tolist(), "x": reading.place(steps).tolist()}
-        for column, values in self._values(reading):
-            fresh[column.name] = values[old.stop : grown.stop].tolist()  # an array would be a message of its own
+        for column, known in values:
+            fresh[column.name] = _short(known[old.stop : grown.stop])
         self.source.stream(fresh)  # type: ignore[arg-type]
 
-    def _correct(self, reading: Reading, reach: int) -> None:
-        """Send what rows that came later have changed of the smoothed columns."""
-        first, stop = max(self._plan.head_stop, self._known - reach), self._plan.stop
+    def _correct(self, values: list[tuple[Column, np.ndarray]], first: int) -> None:
+        """Send the smoothed columns again, as they are now, from row `first` to the last one sent."""
+        first, stop = max(self._plan.head_stop, first), self._plan.stop
         points = slice(self._plan.point(first), self._plan.point(stop))
-        patches = {column.name: [(points, values[first:stop].tolist())] for column, values in self._values(reading) if column.smooth}
-        if patches and first < stop:
+        smooth = [(column.name, known[first:stop]) for column, known in values if column.smooth]
+        patches = {name: [(points, _short(known))] for name, known in smooth if np.isfinite(known).any()}
+        if patches:
             self.source.patch(patches)  # type: ignore[arg-type]
-        self._known = len(reading.history)
 
     def _values(self, reading: Reading) -> Iterator[tuple[Column, np.ndarray]]:
         breaks = reading.breaks
