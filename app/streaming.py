@@ -169,11 +169,13 @@ class Table:
                 self._append(reading, values, grown)
         return new or correct
 
-    def clear(self) -> None:
-        """Nothing is drawn any more."""
-        if len(self.source.data["step"]):
+    def clear(self) -> bool:
+        """Draw nothing any more; whether anything was drawn."""
+        drawn = len(self.source.data["step"]) > 0
+        if drawn:
             self.source.data = {name: np.empty(0, dtype=np.float32) for name in self.source.data}
         self._history, self._content, self._plan, self._known = None, None, Plan(0, 0, 0, 1), 0
+        return drawn
 
     def _goes_on(self, history: History) -> bool:
         """Whether the history is the one that was sent, or a run that continues it and so need not be sent again."""

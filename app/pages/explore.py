@@ -113,14 +113,17 @@ class ExplorePage:
     def _draw_former(self) -> None:
         """The version that was forked, beneath the one that the controls act on."""
         former = self.session.former
-        if former is not None:
+        reading = None if former is None else Reading(former.history, former.config, self._options(), self.moment)
+        for view in self.views:
+            view.former = reading
+        if reading is not None:
             for view in self.views:
                 view.overlay()
             table = self.canvas.overlay()
             table.sigma = self.canvas.table.sigma
-            table.update(Reading(former.history, former.config, self._options()), self.axis.window)
+            self._stale |= table.update(reading, self.axis.window)
         elif self.canvas.former is not None:
-            self.canvas.former.clear()
+            self._stale |= self.canvas.former.clear()
 
     def _options(self) -> dict[str, str]:
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}

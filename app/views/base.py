@@ -65,6 +65,7 @@ class View(ABC):
         self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
         self.overlaid: list[tuple[str, str, GlyphRenderer]] = []  # the former version's
         self.flows: tuple[str, ...] = ()
+        self.former: Reading | None = None  # of the version that was forked, for a panel that does not draw the page's table
         self.figure = self.build()
 
     @abstractmethod

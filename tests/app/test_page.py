@@ -194,6 +194,8 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         assert float(former["step"][-1]) == 302
         assert len(page.canvas.table.source.data["step"]) == 300
         assert len(page.figures["loss_plot"].renderers) > renderers
+        valley = next(view for view in page.views if view.key == "valley")
+        assert len(valley.faint["discrete"].data["x"]) == 103  # since the edge, at step 200
         assert ("remark", "Faint curves: the version that was forked, now at step 302.") in page.status.state["notes"]
         page._on_form({"flows": ["discrete"]})
         page.tick()
@@ -202,6 +204,7 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         page._on_transport({"action": "drop"})
         await done(page)
         assert not len(page.canvas.former.source.data["step"])
+        assert not len(valley.faint["discrete"].data["x"])
         assert not page.transport.state["forked"]
 
     play_page(fake_engine, scene)

@@ -283,6 +283,21 @@ def test_the_rod_is_a_rod_and_sigma_an_ellipse_of_one_deviation(history):
     np.testing.assert_allclose(np.einsum("ni,ij,nj->n", across, inverse, across), 1.0, rtol=1e-3)  # float32 positions
 
 
+def test_the_former_version_lies_beneath_where_the_plane_is_the_same(history, make_history):
+    def faint(former) -> np.ndarray:
+        view, _ = drawn(ValleyView, history)
+        view.former = Reading(former, CONFIG, {})
+        view.refresh(Reading(history, CONFIG, {}), following=True)
+        return np.asarray(view.faint["discrete"].data["x"])
+
+    former = make_history(STEPS + 10)  # one run so far, and ten steps ahead
+    np.testing.assert_allclose(faint(former), former.series("discrete", "valley_centre")[200:, 1], rtol=1e-6)
+    assert len(faint(make_history(STEPS, CONFIG.replace(seed=1)))) == 0  # another run, with a plane of its own at the same step
+    assert len(faint(make_history(150))) == 0  # a plane of before the edge
+    view, _ = drawn(ValleyView, history)
+    assert len(view.faint["discrete"].data["x"]) == 0
+
+
 def test_before_there_is_a_valley_the_panel_says_so():
     history = History([Frame(0, 0.0, 0.0, {"discrete": {"loss": 1.0}})])
     view, _ = drawn(ValleyView, history)
