@@ -12,16 +12,16 @@ PAGE_SHARE = 0.3  # of the time, that drawing must take before the page is said 
 
 
 def footing(session: Session, drawing: float) -> list[dict[str, Any]]:
-    """The parts from left to right: a name, a text, and what it means. drawing: share of the time that this page's drawing takes."""
+    """The parts from left to right: a name, a text, and its card. drawing: share of the time that this page's drawing takes."""
     facts, history = session.facts, session.history
     parts = [
-        ("Device", facts.where, "Where this run is computed, and PyTorch's threads on a CPU."),
-        ("Rate", _rate(session), "Optimizer steps a second, of the optimizer and all its flows together."),
-        ("Cost", _spent(history), "Full-batch gradients, or work that takes as long, spent by all flows of this run so far."),
-        ("Derivatives", facts.how, "How Hessian products and third derivatives are taken. Automatic chooses what suits the problem."),
-        ("Limit", limit(session, drawing), "What the run's time goes to."),
+        ("Device", facts.where, "page.device"),
+        ("Rate", _rate(session), "page.rate"),
+        ("Cost", _spent(history), "page.cost"),
+        ("Derivatives", facts.how, "field.derivatives"),
+        ("Limit", limit(session, drawing), "page.limit"),
     ]
-    return [{"name": name, "text": text, "help": help_} for name, text, help_ in parts if text]
+    return [{"name": name, "text": text, "term": term} for name, text, term in parts if text]
 
 
 def limit(session: Session, drawing: float) -> str:

@@ -32,9 +32,10 @@ class Term:
 
 @functools.cache
 def glossary() -> dict[str, Term]:
-    """Key -> card: the terms, `field.NAME` for each control and `optimizer.NAME` for each of the nine."""
+    """Key -> card: the terms, `page.NAME` of the page itself, `field.NAME` for each control and `optimizer.NAME` for each of the nine."""
     content = _content()
     terms = {key: _term(entry) for key, entry in content["terms"].items()}
+    terms |= {f"page.{name}": _term(entry) for name, entry in content["page"].items()}
     for name in RunConfig.fields():
         entry, parameter = content["fields"].get(name, {}), RunConfig.param[name]
         said = {"title": parameter.label, "unit": RunConfig.UNITS.get(name, ""), "text": parameter.doc}

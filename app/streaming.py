@@ -1,8 +1,9 @@
 """From a growing history to what a browser has: one table of columns over the steps, appended to, and decimated when it grows too long.
 
-All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change a little before their
-end too, and those points are patched; only a new window, a new run or a long growth sends everything again. What is sent is computed of the
-rows that it shows, so that news costs the same however long the run is.
+All step plots read one Bokeh data source, so that news is one message. New rows are streamed; smoothed columns change before their end
+too, and those points are patched: the newest with every message, the others, which change little, now and then. Only a new window, a new
+run or a long growth sends everything again. What is sent is computed of the rows that it shows, so that news costs the same however long
+the run is.
 """
 
 from __future__ import annotations
@@ -143,6 +144,11 @@ class Column:
     smooth: bool = False
 
 
+def _short(values: np.ndarray) -> list[float]:
+    """With as many digits as single precision has, which the browser keeps; a list, as an array would be a message of its own."""
+    return [float(f"{value:.8g}") for value in values]
+
+
 class Table:
     """The table's data source and what of the history is in it. `sigma`: width of the smoothing, in steps."""
 
@@ -177,20 +183,24 @@ class Table:
         if grown.points > MAX_POINTS or (not self._plan.points and grown.points):
             self._send_all(reading, start, stop)
             return True
-        # A correction makes the browser draw everything again, so it waits until it is visible, or nothing else is new.
+        # All that later rows have changed is corrected when that is visible, or nothing else is new; till then the newest end, which would
+        # be jagged otherwise: each of its points an average over other rows than its neighbour's.
         new, later = stop > self._plan.stop, len(reading.history) - self._known
         correct = later > (reach // 4 if new else 0) and self._known - reach < self._plan.stop
-        if correct:
-            self._correct(reading, reach)
-        if new:
-            self._append(reading, grown)
+        if new or correct:
+            self._correct(reading, self._known - reach if correct else self._plan.stop - reach // 2)
+            self._known = len(reading.history) if correct else self._known
+            if new:
+                self._append(reading, grown)
         return new or correct
 
-    def clear(self) -> None:
-        """Nothing is drawn any more."""
-        if len(self.source.data["step"]):
+    def clear(self) -> bool:
+        """Draw nothing any more; whether anything was drawn."""
+        drawn = len(self.source.data["step"]) > 0
+        if drawn:
             self.source.data = {name: np.empty(0, dtype=np.float32) for name in self.source.data}
         self._history, self._content, self._plan, self._known = None, None, Plan(0, 0, 0, 1), 0
+        return drawn
 
     def _goes_on(self, history: History) -> bool:
         """Whether the history is the one that was sent, or a run that continues it and so need not be sent again."""
@@ -221,18 +231,17 @@ class Table:
         steps = reading.of(old.stop, grown.stop).steps
         fresh = {"step": steps.tolist(), "x": reading.place(steps).tolist()}
         for column in self.columns.values():
-            fresh[column.name] = self._read(column, reading, old.stop, grown.stop).tolist()  # an array would be a message of its own
+            fresh[column.name] = _short(self._read(column, reading, old.stop, grown.stop))
         self.source.stream(fresh)  # type: ignore[arg-type]
 
-    def _correct(self, reading: Reading, reach: int) -> None:
-        """Send what rows that came later have changed of the smoothed columns."""
-        first, stop = max(self._plan.head_stop, self._known - reach), self._plan.stop
+    def _correct(self, reading: Reading, first: int) -> None:
+        """Send the smoothed columns again, as they are now, from row `first` to the last one sent."""
+        first, stop = max(self._plan.head_stop, first), self._plan.stop
         points = slice(self._plan.point(first), self._plan.point(stop))
-        smoothed = [column for column in self.columns.values() if column.smooth]
-        patches = {column.name: [(points, self._read(column, reading, first, stop).tolist())] for column in smoothed}
-        if patches and first < stop:
+        smooth = [(column.name, self._read(column, reading, first, stop)) for column in self.columns.values() if column.smooth]
+        patches = {name: [(points, _short(known))] for name, known in smooth if np.isfinite(known).any()}
+        if patches:
             self.source.patch(patches)  # type: ignore[arg-type]
-        self._known = len(reading.history)
 
     def _read(self, column: Column, reading: Reading, start: int, stop: int) -> np.ndarray:
         """A column's values of the rows `start` to `stop`."""

@@ -27,17 +27,21 @@ STATUSES = {
 }
 
 
-def sentence(session: Session, moment: int | None = None) -> tuple[str, list[str]]:
-    """What to look at now, or at the step that a visitor looks back at, and what a viewer must know beside it: one sentence each."""
+def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tuple[str, str]]]:
+    """What to look at now, or at the step that a visitor looks back at, and notes on what a viewer must know beside it.
+
+    A note is its kind, `warning` or `remark`, and a sentence.
+    """
     if session.opening:
         return f"The run {session.opening} is being read.", []
     if len(session.history) and moment is not None:
         return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):
         now = phase(session.history, config=session.run_config)
-        notes = [note for status, note in session.notes if status != now.name]
+        notes = [("warning", note) for status, note in session.notes if status != now.name]
         if session.former is not None and len(session.former.history):
-            notes.append(f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}.")
+            forked = f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}."
+            notes.append(("remark", forked))
         return now.sentence, notes
     if session.status == "starting":
         return "The worker prepares the network and the data.", []

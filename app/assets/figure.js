@@ -1,4 +1,4 @@
-// The plots as one picture, with their titles and legends as they stand in the page: SVG, or PNG at twice the screen's resolution.
+// All plots or one as a picture, with titles and legends as they stand in the page: SVG, or PNG at twice the screen's resolution.
 (function () {
   const SVG = "http://www.w3.org/2000/svg"
   const MARGIN = 8
@@ -17,10 +17,11 @@
     return found.filter((element) => element.getClientRects().length)
   }
 
-  async function drawing() {
+  async function drawing(cards) {
     const style = getComputedStyle(document.documentElement)
     const color = (name) => style.getPropertyValue(`--${name}`).trim()
-    const grid = document.getElementById("plots").getBoundingClientRect()
+    const alone = cards.length == 1
+    const grid = (alone ? cards[0] : document.getElementById("plots")).getBoundingClientRect()
     const [width, height] = [grid.width + 2 * MARGIN, grid.height + 2 * MARGIN]
     const picture = make("svg", {xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}`, "font-family": style.getPropertyValue("--font")})
     const place = (element) => {
@@ -28,14 +29,22 @@
       return {x: box.left - grid.left + MARGIN, y: box.top - grid.top + MARGIN, width: box.width, height: box.height}
     }
     const write = (element, fill) => {
-      const {x, y, height} = place(element)
-      const {fontSize, fontWeight} = getComputedStyle(element)
-      picture.append(make("text", {x, y: y + height / 2, "dominant-baseline": "central", "font-size": fontSize, "font-weight": fontWeight, fill}, element.textContent.trim()))
+      const {x, y, width, height} = place(element)
+      const {fontSize, fontWeight, textAlign} = getComputedStyle(element)
+      const side = textAlign === "right" ? {x: x + width, "text-anchor": "end"} : {x}
+      picture.append(make("text", {...side, y: y + height / 2, "dominant-baseline": "central", "font-size": fontSize, "font-weight": fontWeight, fill}, element.textContent.trim()))
     }
-    picture.append(make("rect", {width, height, fill: color("paper")}))
-    for (const card of document.querySelectorAll("article.card")) {
-      picture.append(make("rect", {...place(card), rx: 6, fill: color("card"), stroke: color("rule")}))
+    const dot = (element) => {
+      const {x, y, width, height} = place(element)
+      picture.append(make("circle", {cx: x + width / 2, cy: y + height / 2, r: width / 2, fill: getComputedStyle(element).backgroundColor}))
+    }
+    picture.append(make("rect", {width, height, fill: color(alone ? "card" : "paper")}))
+    for (const card of cards) {
+      if (!alone) picture.append(make("rect", {...place(card), rx: 6, fill: color("card"), stroke: color("rule")}))
       write(card.querySelector("h2"), color("ink"))
+      const {bottom} = card.getBoundingClientRect()
+      for (const cell of deep(card, "th, td")) if (cell.getBoundingClientRect().bottom <= bottom) write(cell, color("ink"))
+      deep(card, "th .chip").forEach(dot)
       let row = null, hidden = 0 // what is hidden leaves no gap
       for (const entry of deep(card, ".entry")) {
         const {y: top, width} = place(entry)
@@ -49,7 +58,7 @@
       }
     }
     for (const view of window.Bokeh.index.roots) {
-      if (!view.model.name?.endsWith("_plot")) continue
+      if (!cards.some((card) => view.model.name == `${card.id}_plot`)) continue
       const blob = await view.export("svg", false).to_blob()
       const plot = new DOMParser().parseFromString(await blob.text(), "image/svg+xml").documentElement
       for (const [name, value] of Object.entries(place(view.el))) plot.setAttribute(name, value)
@@ -68,9 +77,11 @@
     return new Promise((done) => canvas.toBlob(done, "image/png"))
   }
 
-  window.cflowsSave = async function (type) {
-    const blob = type === "svg" ? await drawing() : await painted(await drawing())
-    const link = Object.assign(document.createElement("a"), {href: URL.createObjectURL(blob), download: `cflows.${type}`})
+  // panel: a card's id, or nothing for all of them.
+  window.cflowsSave = async function (type, panel) {
+    const picture = await drawing([...document.querySelectorAll(panel ? `#${panel}` : "article.card")])
+    const href = URL.createObjectURL(type === "svg" ? picture : await painted(picture))
+    const link = Object.assign(document.createElement("a"), {href, download: `cflows${panel ? `-${panel}` : ""}.${type}`})
     link.click()
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
   }

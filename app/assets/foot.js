@@ -5,10 +5,10 @@ export function render({model}) {
 
   function draw() {
     const items = model.state.items ?? []
-    for (const {name, text, help} of items) {
+    for (const {name, text, term} of items) {
       if (!parts.has(name)) {
         const value = h("dd", {})
-        parts.set(name, {value, element: h("div", {title: help}, h("dt", {class: "said"}, name), value)})
+        parts.set(name, {value, element: h("div", {tabindex: 0, "data-term": term}, h("dt", {class: "said"}, name), value)})
       }
       setText(parts.get(name).value, text)
     }

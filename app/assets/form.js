@@ -38,7 +38,7 @@ export function render({model}) {
     groups.get(group).append(h("option", {value, disabled: Boolean(missing), title: missing}, missing ? `${label} (data not found)` : label))
   }
   const custom = h("option", {value: "custom", hidden: true}, "Your own")
-  const preset = h("select", {id: "preset", onchange: () => model.send_msg({preset: preset.value})}, custom, [...groups.values()])
+  const preset = h("select", {id: "preset", "data-term": "page.preset", onchange: () => model.send_msg({preset: preset.value})}, custom, [...groups.values()])
   const look = h("p", {class: "look"})
 
   // Optimizer
@@ -99,7 +99,7 @@ export function render({model}) {
   const changes = h("div", {class: "changes", hidden: true})
 
   const form = h("form", {class: "sheet", autocomplete: "off", onsubmit: (event) => event.preventDefault()},
-    h("div", {class: "field wide preset"}, h("label", {for: "preset"}, "Preset"), preset, look),
+    h("div", {class: "field wide preset"}, h("label", {for: "preset", "data-term": "page.preset"}, "Preset"), preset, look),
     section("Problem", h("div", {class: "pair"}, spec.problem.map((field) => row(field))), size),
     section("Optimizer", grid, lrRow, h("div", {class: "pair"}, spec.parameters.map((field) => row(field)))),
     section("Flows", h("div", {class: "flows"}, own), compared, flows.error),

@@ -13,10 +13,10 @@ export function render({model}) {
   function draw() {
     const state = model.state
     setText(sentence, state.sentence ?? "")
-    const told = (state.notes ?? []).join("\n")
+    const told = (state.notes ?? []).map(([, note]) => note).join("\n")
     if (notes.dataset.told !== told) {
       notes.dataset.told = told
-      notes.replaceChildren(...(state.notes ?? []).map((note) => h("li", {}, note)))
+      notes.replaceChildren(...(state.notes ?? []).map(([kind, note]) => h("li", {class: kind}, note)))
     }
     notes.hidden = !told
     setSentence(problem, state.problem ?? "")

@@ -26,7 +26,7 @@ export function render({model}) {
 
   const shownSpeed = h("output", {for: "speed"})
   const speed = h("input", {
-    type: "range", id: "speed", min: 0, max: SPEEDS.length - 1, step: 1, title: "The most steps a second",
+    type: "range", id: "speed", min: 0, max: SPEEDS.length - 1, step: 1, "data-term": "page.speed",
     oninput: () => sayLimit(SPEEDS[speed.value]),
     onchange: () => model.send_msg({speed: SPEEDS[speed.value]}),
   })
@@ -74,6 +74,6 @@ export function render({model}) {
   draw()
   return h("div", {class: "deck"},
     h("div", {class: "actions", role: "group", "aria-label": "Run"}, Object.values(buttons)),
-    h("div", {class: "speed"}, h("label", {for: "speed"}, "Speed"), speed, shownSpeed),
+    h("div", {class: "speed"}, h("label", {for: "speed", "data-term": "page.speed"}, "Speed"), speed, shownSpeed),
     h("div", {class: "counter"}, h("span", {class: "what"}, "step "), step, h("span", {class: "sep"}, " · "), rate))
 }

@@ -1,17 +1,20 @@
 // What holds for all panels: how much is smoothed, how many steps are shown, and a way back to the newest.
 export function render({model}) {
   const smoothing = h("input", {
-    type: "number", id: "smoothing", min: 0, max: 100, step: 5, title: "Width (standard deviation) of the Gaussian average, in steps",
+    type: "number", id: "smoothing", min: 0, max: 100, step: 5, "data-term": "page.smoothing",
     onchange: () => model.send_msg({smoothing: smoothing.value}),
   })
-  const shown = segmented("span", "Steps shown", model.state.spans, (value) => model.send_msg({span: value}))
-  const unit = segmented("unit", "The horizontal axis counts", model.state.units, (value) => model.send_msg({unit: value}))
+  const shown = segmented("span", "Steps shown", model.state.spans.map(([value, text]) => [value, text, "page.span"]), (value) => model.send_msg({span: value}))
+  const unit = segmented("unit", "The horizontal axis counts", model.state.units.map(([value, text]) => [value, text, `page.${value}`]), (value) => model.send_msg({unit: value}))
   const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
 
   // The picture is made in the page, of what stands there (figure.js).
-  const picture = (type, label) => h("button", {type: "button", class: "plain", onclick: () => { save.open = false; window.cflowsSave(type) }}, label)
-  const save = h("details", {class: "save"}, h("summary", {title: "Save all plots as one picture"}, "Save"),
-    h("div", {}, picture("png", "Picture (PNG)"), picture("svg", "Drawing (SVG)")))
+  const panels = [...document.querySelectorAll("article.card")].map(({id, ariaLabel}) => [ariaLabel, id])
+  const picture = (title, panel, type) => h("button", {type: "button", class: "plain", "aria-label": `${title} as ${type}`,
+    onclick: () => { save.open = false; window.cflowsSave(type.toLowerCase(), panel) }}, type)
+  const row = ([title, panel]) => [h("span", {}, title), picture(title, panel, "PNG"), picture(title, panel, "SVG")]
+  const save = h("details", {class: "save"}, h("summary", {title: "Save plots as pictures"}, "Save"),
+    h("div", {}, [["All plots"], ...panels].flatMap(row)))
   save.addEventListener("focusout", (event) => { if (!save.contains(event.relatedTarget)) save.open = false })
   save.addEventListener("keydown", (event) => { if (event.key === "Escape") { save.open = false; save.firstChild.focus() } })
 
@@ -26,5 +29,5 @@ export function render({model}) {
   model.on("state", draw)
   draw()
   return h("div", {class: "tools"},
-    h("label", {for: "smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)
+    h("label", {for: "smoothing", "data-term": "page.smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)
 }

@@ -95,13 +95,16 @@ class ExplorePage(Page):
     def _draw_former(self) -> None:
         """The version that was forked, beneath the one that the controls act on."""
         former = self.session.former
-        if former is not None:
+        reading = None if former is None else Reading(former.history, former.config, self._options(), self.moment)
+        for view in self.views:
+            view.former = reading
+        if reading is not None:
             with at_once(self.views[0].figure):
                 for view in self.views:
                     view.add_layer(1)
-            self.canvas.layer(1).update(Reading(former.history, former.config, self._options()), self.axis.window)
+            self._stale |= self.canvas.layer(1).update(reading, self.axis.window)
         elif len(self.canvas.tables) > 1:
-            self.canvas.layer(1).clear()
+            self._stale |= self.canvas.layer(1).clear()
 
     def _show_controls(self, session: Session) -> None:
         runner, history, status = session.runner, session.history, session.status

@@ -15,7 +15,7 @@ from cflows_app.glossary import term_of
 from cflows_app.streaming import Column, Reading
 from cflows_app.theme import Stroke
 from cflows_app.views.canvas import Canvas, at_once, render_all
-from cflows_app.views.limits import Limits, use_scale
+from cflows_app.views.limits import DECADES, Limits, use_scale
 
 LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
 LINEAR_OR_LOG = {"linear": "linear", "log": "log"}
@@ -63,6 +63,7 @@ class View(ABC):
         self.entries: dict[str, tuple[str, Stroke]] = {}  # legend entry -> flow, stroke
         self.drawn: list[tuple[str, str, GlyphRenderer]] = []  # legend entry, flow, renderer
         self.flows: tuple[str, ...] = ()
+        self.former: Reading | None = None  # of the version that was forked, for a panel that does not draw the page's table
         self.figure = self.build()
 
     @abstractmethod
@@ -151,13 +152,14 @@ class StepView(View):
 
     y_label: ClassVar[str]
     floor: ClassVar[float | None] = None  # a value that linear limits always reach
+    decades: ClassVar[float] = DECADES  # that logarithmic limits reach down from the highest value, at most
 
     def __init__(self, canvas: Canvas):
         self.canvas = canvas
         self.curves = tuple(self.make_curves())
         self.layers: list[list[GlyphRenderer]] = []  # a layer's renderers, in the order of the curves
         super().__init__()
-        self.limits = Limits(self.figure.y_range, floor=self.floor)
+        self.limits = Limits(self.figure.y_range, floor=self.floor, decades=self.decades)
         self._rescale()
 
     @abstractmethod
@@ -214,8 +216,6 @@ class StepView(View):
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
-        if option == "scale":
-            self._rescale()
         self.limits.forget()
 
     def fit_again(self) -> None:
@@ -230,13 +230,20 @@ class StepView(View):
         if absent != self.absent:
             self.absent = absent
             self.show(self.flows)
-        if following:
+        # Together with the limits that fit: the browser would draw the other scale with limits that do not, first.
+        rescaled = self.limits.scale != self._scale
+        if rescaled:
+            self._rescale()
+        if following or rescaled:
             self.limits.fit(*self._visible_values())
 
+    @property
+    def _scale(self) -> str:
+        return self.choices.get("scale", "linear")
+
     def _rescale(self) -> None:
-        scale = self.choices.get("scale", "linear")
-        self.limits.rescale(scale)
-        use_scale(self.figure, scale)
+        self.limits.rescale(self._scale)
+        use_scale(self.figure, self._scale)
 
     def _visible_values(self) -> tuple[list[Any], list[Any]]:
         """Columns of the visible curves within the step axis: those that the limits follow, and the others."""

@@ -13,12 +13,13 @@ from bokeh.models import (
     CDSView,
     ColumnDataSource,
     CrosshairTool,
+    CustomAction,
+    CustomJS,
     Glyph,
     GlyphRenderer,
     PanTool,
     Range1d,
     ResetTool,
-    SaveTool,
     Span,
     Text,
     VSpan,
@@ -82,7 +83,7 @@ class Canvas:
         return (places >= self.steps.start) & (places <= self.steps.end)
 
     def figure(self, name: str, y_label: str) -> figure:
-        """An empty plot over the steps; `name`: of the picture that it saves."""
+        """An empty plot over the steps; `name`: of its panel."""
         plot = figure(
             x_range=self.steps,
             y_range=Range1d(0, 1),
@@ -91,7 +92,7 @@ class Canvas:
                 WheelZoomTool(dimensions="width"),
                 BoxZoomTool(),
                 ResetTool(),
-                SaveTool(filename=f"cflows-{name}"),
+                _save(name),
                 CrosshairTool(overlay=self.pointer, visible=False),
             ],
             **_FIGURE,
@@ -112,7 +113,7 @@ class Canvas:
         plot = figure(
             x_range=Range1d(-1, 1),
             y_range=Range1d(-1, 1),
-            tools=[PanTool(), WheelZoomTool(), ResetTool(), SaveTool(filename=f"cflows-{name}")],
+            tools=[PanTool(), WheelZoomTool(), ResetTool(), _save(name)],
             **_FIGURE,
         )
         _style(plot, x_label, y_label, self.palette)
@@ -150,6 +151,11 @@ class Canvas:
                 glyph = renderer.glyph
                 glyph.update(**{name: color for name in ("line_color", "fill_color", "text_color") if name in glyph.properties()})
             _color_axes(plot, palette)
+
+
+def _save(panel: str) -> CustomAction:
+    """A button that saves the panel as a picture, with title and legend (figure.js)."""
+    return CustomAction(icon="save", description="Save as PNG", callback=CustomJS(code=f"cflowsSave('png', '{panel}')"))
 
 
 def at_once(plot: figure) -> AbstractContextManager[None]:

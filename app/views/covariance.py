@@ -8,7 +8,7 @@ import numpy as np
 
 from cflows_app.streaming import SETTLING, Column, Reading
 from cflows_app.theme import STROKES
-from cflows_app.views.base import Curve, StepView
+from cflows_app.views.base import LINEAR_OR_LOG, Curve, StepView
 from cflows_app.views.curves import MODES, fade
 
 UNIT = "covariance.unit"
@@ -21,7 +21,7 @@ class CovarianceView(StepView):
     caption = "For each oscillating mode: predicted, measured."
     y_label = "variance (P-metric)"
     floor = 0.0
-    options = {"unit": {"metric": "P-metric", "weights": "weights²"}}
+    options = {"scale": LINEAR_OR_LOG, "unit": {"metric": "P-metric", "weights": "weights²"}}
 
     def make_curves(self) -> Sequence[Curve]:
         measured = [_measured(mode) for mode in range(MODES)]
@@ -29,7 +29,7 @@ class CovarianceView(StepView):
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
-        self.figure.yaxis.axis_label = "variance (P-metric)" if value == "metric" else "variance (weights²)"
+        self.figure.yaxis.axis_label = "variance (P-metric)" if self.choices["unit"] == "metric" else "variance (weights²)"
 
     def note(self, reading: Reading) -> str:
         if "central" not in reading.config.flows:

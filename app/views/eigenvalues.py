@@ -8,7 +8,7 @@ import numpy as np
 
 from cflows_app.streaming import Column, Reading
 from cflows_app.theme import FLOW_NAMES, STROKES
-from cflows_app.views.base import Curve, StepView
+from cflows_app.views.base import LINEAR_OR_LOG, Curve, StepView
 from cflows_app.views.curves import COMPARED, MODES, fade
 from cflows_core.optimizers import KINDS
 
@@ -20,7 +20,8 @@ class EigenvalueView(StepView):
     title = "Eigenvalues"
     caption = "They rise to the edge of stability and stay there."
     y_label = "λ / c"
-    options = {"unit": {"edge": "λ / c", "raw": "raw"}}
+    decades = 3.0  # an eigenvalue on its way through zero does not push the others together
+    options = {"scale": LINEAR_OR_LOG, "unit": {"edge": "λ / c", "raw": "raw"}}
 
     def make_curves(self) -> Sequence[Curve]:
         drawn = [("stable", 1), ("discrete", MODES), *((flow, 1) for flow in COMPARED), ("rod", MODES), ("central", MODES)]
@@ -29,7 +30,7 @@ class EigenvalueView(StepView):
 
     def choose(self, option: str, value: str) -> None:
         super().choose(option, value)
-        self.figure.yaxis.axis_label = "λ / c" if value == "edge" else "λ"
+        self.figure.yaxis.axis_label = "λ / c" if self.choices["unit"] == "edge" else "λ"
 
 
 def _curve(flow: str, mode: int) -> Curve:

@@ -12,14 +12,17 @@ MARGIN = 0.06  # of the span, left free on either side
 GIVE = 0.15  # of the span, taken in advance where a curve pushes
 EMPTY = 0.5  # share of the plot that may be empty before the limits close in
 BEYOND = 0.5  # of the anchors' span (on a log scale one decade at least), as far as the others may widen it
-DECADES = 5.0  # at most, from the highest value down
+DECADES = 5.0  # of a log scale at most, from the highest value down
 
 
 class Limits:
-    """Sets one figure's vertical range. `scale`: linear or log. `floor`: a value that linear limits always reach."""
+    """Sets one figure's vertical range.
 
-    def __init__(self, axis: Range1d, scale: str = "linear", floor: float | None = None, empty: float = EMPTY):
-        self.axis, self.scale, self.floor, self.empty = axis, scale, floor, empty
+    scale: linear or log. floor: a value that linear limits always reach. empty: `EMPTY`. decades: `DECADES`.
+    """
+
+    def __init__(self, axis: Range1d, scale: str = "linear", floor: float | None = None, empty: float = EMPTY, decades: float = DECADES):
+        self.axis, self.scale, self.floor, self.empty, self.decades = axis, scale, floor, empty, decades
         self._now: tuple[float, float] | None = None  # as drawn: on a log scale the decades
         self._set: tuple[float, float] | None = None
 
@@ -89,7 +92,7 @@ class Limits:
         if not lows:
             return None
         low, high = min(lows), max(highs)
-        return (max(np.log10(low), np.log10(high) - DECADES), np.log10(high)) if self.scale == "log" else (low, high)
+        return (max(np.log10(low), np.log10(high) - self.decades), np.log10(high)) if self.scale == "log" else (low, high)
 
 
 def use_scale(plot: figure, scale: str) -> None:
@@ -101,13 +104,19 @@ def use_scale(plot: figure, scale: str) -> None:
     plot.yaxis[0].formatter = CustomJSTickFormatter(code=_LOG_LABELS) if log else CustomJSTickFormatter(code=_LINEAR_LABELS)
 
 
-# Bokeh's own ticks turn linear below two decades. Here: 1, 2, 5 in each decade, or decades alone where there are many.
+# Bokeh's own ticks turn linear below two decades. Here: below half of one; else 1, 2, 5 in each, or decades alone where there are many.
 _LOG_TICKS = """
 const {start, end} = cb_data.range
 if (!(start > 0 && end > start && end < Infinity)) return []
 const first = Math.floor(Math.log10(start)), last = Math.ceil(Math.log10(end))
 const decades = Math.log10(end / start)
-const parts = decades > 2.5 ? [1] : decades > 1.2 ? [1, 3] : [1, 2, 5]
+if (decades < 0.5) {
+  const rough = (end - start) / 7, power = Math.floor(Math.log10(rough))
+  const step = [1, 2, 5, 10].find((m) => m * 10 ** power >= rough)
+  const count = Math.floor(end / 10 ** power / step) - Math.ceil(start / 10 ** power / step) + 1
+  return Array.from({length: count}, (_, i) => Number(`${(Math.ceil(start / 10 ** power / step) + i) * step}e${power}`))
+}
+const parts = decades > 2.5 ? [1] : decades > 1.6 ? [1, 3] : [1, 2, 5]
 const stride = Math.max(1, Math.ceil(decades / 6))
 const ticks = []
 for (let n = first; n <= last; n += 1)
@@ -120,8 +129,8 @@ const power_of_ten = (n) => "10" + [...String(n)].map((c) => c == "-" ? "\u207b"
 """
 _LOG_LABELS = f"""{_POWER_OF_TEN}
 const power = Math.floor(Math.log10(tick) + 1e-9)
-if (power >= -3 && power <= 3) return String(Number(tick.toPrecision(2)))
-const mantissa = Math.round(tick / 10 ** power)
+if (power >= -3 && power <= 3) return String(Number(tick.toPrecision(3)))
+const mantissa = Number((tick / 10 ** power).toPrecision(3))
 return (mantissa == 1 ? "" : mantissa + "·") + power_of_ten(power)
 """
 _LINEAR_LABELS = f"""{_POWER_OF_TEN}

@@ -13,7 +13,7 @@ from bokeh.plotting import figure
 from cflows_app.streaming import Reading
 from cflows_app.theme import STROKES, Stroke
 from cflows_app.views.base import View
-from cflows_app.views.canvas import Canvas, render
+from cflows_app.views.canvas import FORMER, Canvas, render
 from cflows_app.views.limits import Limits
 
 TRAILS = {"150": 150, "600": 600, "all": 100_000}
@@ -31,6 +31,7 @@ PERIODS = {
     2: "Period 2 along the top mode",
     4: "Period 4 along the top mode",
 }
+BENEATH = ("raw", "discrete")  # paths of the former version, drawn beneath the one that it was forked into
 MOST_POINTS = 1500
 _TURN = np.linspace(0, 2 * np.pi, 61)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
@@ -47,6 +48,7 @@ class ValleyView(View):
         self.canvas = canvas
         self.paths = {name: ColumnDataSource({"x": [], "y": []}) for name, *_ in PATHS}
         self.points = {name: ColumnDataSource({"x": [], "y": []}) for name, *_ in PATHS}
+        self.faint = {name: ColumnDataSource({"x": [], "y": []}) for name in BENEATH}
         self.rod = ColumnDataSource({"x": [], "y": []})
         self.ellipse = ColumnDataSource({"x": [], "y": []})
         super().__init__()
@@ -58,6 +60,9 @@ class ValleyView(View):
         for name, flow, _, legend, stroke in PATHS:
             thin = Stroke(stroke.color, 0.8 if name == "raw" else 1.4, stroke.dash)
             path = Line(x="x", y="y", line_width=thin.width, line_dash=list(thin.dash), line_color=self._color(thin.color))
+            if name in BENEATH:
+                faint = path.clone(line_alpha=FORMER)
+                self.draw(legend, flow, stroke, render(plot, self.faint[name], faint, level="underlay"))
             self.draw(legend, flow, stroke, render(plot, self.paths[name], path))
         rod = Line(x="x", y="y", line_width=7, line_alpha=0.55, line_cap="round", line_color=self._color("rod"))
         self.draw("rod", "rod", STROKES["rod"], render(plot, self.rod, rod))
@@ -80,6 +85,8 @@ class ValleyView(View):
             _fill(self.points[name], (newest if len(newest) else places)[-1:])
             if flow in self.flows and len(places) and name in ("raw", "central", "rod"):
                 seen.append(places)
+            if name in BENEATH:
+                _fill(self.faint[name], self._former_places(reading, flow, series, rows)[-MOST_POINTS:])
         self._draw_extents(reading, rows)
         if following and seen:
             self.x_limits.fit([places[:, 0] for places in seen])
@@ -117,6 +124,22 @@ class ValleyView(View):
         basis = reading.history.series("discrete", "valley_basis")[first:n]
         other = np.flatnonzero(basis != basis[-1]) if len(basis) else np.empty(0)  # NaN differs from itself: no basis yet
         return slice(first + int(other[-1]) + 1 if len(other) else first, n)
+
+    def _former_places(self, reading: Reading, flow: str, series: str, rows: slice) -> np.ndarray:
+        """The former version's positions [m, 2] in the plane of the newest rows; none if it has another plane."""
+        former = self.former
+        if former is None or rows.start == rows.stop:
+            return np.empty((0, 2))
+        fixed = reading.history.series("discrete", "valley_basis")[rows.stop - 1]
+        # A plane is fixed by a step and the next one's weights: both versions have it if they were one run until then.
+        histories = reading.history, former.history
+        mine, other = (run.series("discrete", "loss")[(run.steps == fixed) | (run.steps == fixed + 1)] for run in histories)
+        if not len(mine) or not np.array_equal(mine, other):
+            return np.empty((0, 2))
+        basis = former.history.series("discrete", "valley_basis")[: former.rows]
+        first = max(0, former.rows - TRAILS[self.choices["trail"]])
+        seen = np.flatnonzero(basis[first:] == fixed) + first
+        return self._places(former, flow, series, slice(seen[0], seen[-1] + 1)) if len(seen) else np.empty((0, 2))
 
     @staticmethod
     def _places(reading: Reading, flow: str, series: str, rows: slice) -> np.ndarray:

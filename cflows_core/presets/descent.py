@@ -58,7 +58,7 @@ BREAKS: tuple[Preset, ...] = (
         "digits-sharpening",
         "Digits: progressive sharpening, from step 0",
         _BREAKS,
-        "Below the edge all flows are one; the top eigenvalue climbs to 2/η by step 200. Started without a swing, the rod misses it.",
+        "Below the edge all flows are one; the top eigenvalue is at 2/η near step 200, and the rod, started without a swing, misses it.",
         RunConfig(activation="gelu", lr=0.2, warm_start=0, steps=1000),
     ),
     Preset(

@@ -19,7 +19,7 @@ FIGURES: tuple[Preset, ...] = (
     ),
     Preset(
         "fig-16-small",
-        "The same, smaller η",
+        "Acceleration by regularisation: Scalar RMSProp, smaller η",
         _FIGURES,
         "From the same weights as fig-16: less regularisation, so the step size grows to 0.25 by step 600 instead of 0.67.",
         RunConfig(optimizer="scalar_rmsprop", lr=0.1, warm_start=0, steps=600, flows=_ABLATED),
@@ -33,7 +33,7 @@ FIGURES: tuple[Preset, ...] = (
     ),
     Preset(
         "fig-20-fast",
-        "The same with β₂ = 0.9: at once",
+        "RMSProp's ν becomes stationary: at once with β₂ = 0.9",
         _FIGURES,
         "ν forgets in ten steps: the cosine is above 0.95 thirty steps after the edge, and the ten weights lie on their stationary values.",
         RunConfig(optimizer="rmsprop", lr=0.001, beta2=0.9, warm_start=48, steps=252, flows=_PAIR, observe=["coordinates", "stationary"]),

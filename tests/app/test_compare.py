@@ -89,12 +89,15 @@ def test_runs_are_drawn_each_in_its_colour(shelf):
             drawn = np.asarray(page.canvas.tables[layer].source.data["central.predicted_loss"])
             np.testing.assert_allclose(drawn[-1], reading.series("central", "predicted_loss")[-1], rtol=1e-6)
             lines = [renderer for view in page.views for renderer in view.layers[layer] if renderer.visible]
-            assert {renderer.glyph.line_color for renderer in lines} <= {page.canvas.palette[COLORS[layer]], page.canvas.palette["edge"]}
+            assert {str(renderer.glyph.line_color) for renderer in lines} <= {
+                page.canvas.palette[COLORS[layer]],
+                page.canvas.palette["edge"],
+            }
             assert all(renderer.name.startswith(f"{name} · ") for renderer in lines)
         assert page.status.state["sentence"] == "2 runs, which differ in η and changes."
         assert [entry["color"] for entry in page.runs.state["entries"] if entry["name"] == "one.zarr"] == [COLORS[1]]
         assert float(page.canvas.steps.end) > STEPS["two"]  # the longest fits
-        assert page.canvas.marks.data["label"] == ["η = 0.05"]
+        assert list(page.canvas.marks.data["label"]) == ["η = 0.05"]
 
     visit(shelf, scene)
 

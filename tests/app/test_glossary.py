@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
 
 from cflows_app import form
+from cflows_app.components import ASSETS
+from cflows_app.footing import footing
 from cflows_app.glossary import _content, glossary, plain, term_of
 from cflows_app.mathml import mathml
+from cflows_app.session import Session
+from cflows_app.stored import Stored
 from cflows_app.streaming import Table
 from cflows_app.theme import LIGHT
 from cflows_app.views import VIEWS
+from cflows_app.views.axis import UNITS
 from cflows_app.views.canvas import Canvas
 from cflows_core.config import OPTIMIZER_NAMES, RunConfig
+from cflows_core.facts import Facts
 from cflows_core.frames import SERIES
+from tests.app.conftest import play, synthetic_history
 
 
 @pytest.mark.parametrize(
@@ -44,8 +53,9 @@ def test_every_card_is_whole(key: str) -> None:
     assert term.text.endswith((".", ")"))
     assert term.title or key.startswith("optimizer.")  # whose names the form has
     if not key.startswith("field."):
-        assert term.math
         assert term.source
+    if not key.startswith(("field.", "page.")):
+        assert term.math
         assert term.unit or "series" in _content()["terms"][key]
     if term.math:
         ElementTree.fromstring(f"<div>{term.math}</div>")
@@ -66,6 +76,23 @@ def test_everything_that_is_controlled_has_a_card() -> None:
         assert glossary()[f"field.{name}"].text == RunConfig.param[name].doc
 
 
+def test_what_the_page_itself_has_a_card_for(fake_engine) -> None:
+    scripts = "".join((ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in ("form", "transport", "viewbar"))
+    named = set(re.findall(r'"(page\.\w+)"', scripts)) | {f"page.{unit}" for unit in UNITS}
+    config = RunConfig()
+    run = Stored(Path("run.zarr"), config, synthetic_history(3), Facts(10, "cpu", "", "float64", 2, "exact"))
+
+    async def scene(session: Session):
+        session.stored = run
+        parts = footing(session, 0.0)
+        assert len(parts) == 5
+        told = {part["term"] for part in parts}
+        assert told <= set(glossary())
+        assert named | {term for term in told if term.startswith("page.")} == {key for key in glossary() if key.startswith("page.")}
+
+    play(fake_engine, scene)
+
+
 def test_names_in_the_file_exist() -> None:
     content = _content()
     assert set(content["fields"]) <= set(RunConfig.fields())
@@ -75,7 +102,7 @@ def test_names_in_the_file_exist() -> None:
 
 def test_no_sentence_is_written_twice() -> None:
     known = {series.doc for series in SERIES.values()} | {RunConfig.param[name].doc for name in RunConfig.fields()}
-    own = [entry["text"] for entry in _content()["terms"].values() if "text" in entry]
+    own = [entry["text"] for part in ("terms", "page") for entry in _content()[part].values() if "text" in entry]
     assert len(set(own)) == len(own)
     assert not set(own) & known
 

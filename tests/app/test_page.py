@@ -194,7 +194,9 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         assert float(former["step"][-1]) == 302
         assert len(page.canvas.table.source.data["step"]) == 300
         assert len(page.figures["loss_plot"].renderers) > renderers
-        assert any("Faint curves" in note and "step 302" in note for note in page.status.state["notes"])
+        valley = next(view for view in page.views if view.key == "valley")
+        assert len(valley.faint["discrete"].data["x"]) == 103  # since the edge, at step 200
+        assert ("remark", "Faint curves: the version that was forked, now at step 302.") in page.status.state["notes"]
         page._on_form({"flows": ["discrete"]})
         page.tick()
         shown = [flow for view in page.views for _, flow, renderer in view.drawn if renderer.visible and renderer.level == "underlay"]
@@ -202,6 +204,7 @@ def test_a_fork_is_drawn_beneath(fake_engine):
         page._on_transport({"action": "drop"})
         await done(page)
         assert not len(page.canvas.tables[1].source.data["step"])
+        assert not len(valley.faint["discrete"].data["x"])
         assert not page.transport.state["forked"]
 
     play_page(fake_engine, scene)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from cflows_app import texts
 from cflows_app.session import CUSTOM, Session
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Event
@@ -218,9 +219,9 @@ def test_flows_that_the_run_lacks_are_told(stored, fake_engine):
         await session.do(session.reset)
         session.runner.play(3)
         session.show(["discrete", "stable", "rod"])
-        assert session.notes == [
-            ("absent", "This run was started without the rod flow: Reset begins again with what is ticked."),
-        ]
+        told = "This run was started without the rod flow: Reset begins again with what is ticked."
+        assert session.notes == [("absent", told)]
+        assert texts.sentence(session)[1] == [("warning", told)]
 
     play(fake_engine, scene)
 

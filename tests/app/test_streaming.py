@@ -81,6 +81,21 @@ def test_the_smoothed_end_is_corrected_when_more_is_known():
     assert np.abs(after[190:] - before[190:]).max() > 1e-3
 
 
+@pytest.mark.parametrize("piece", [1, 4, 15])
+def test_the_smoothed_end_is_smooth_while_rows_arrive(piece):
+    """Of a curve of height 1: the newest two widths are as all at once gives them, what is further back within 1 % of the height."""
+    history = History(frames(0, 200))
+    live = table()
+    live.update(reading(history))
+    for _ in range(9):
+        history.append(frames(len(history), len(history) + piece))
+        live.update(reading(history))
+        whole = table()
+        whole.update(reading(history))
+        np.testing.assert_allclose(drawn(live, "smooth"), drawn(whole, "smooth"), atol=1e-2)
+        np.testing.assert_allclose(drawn(live, "smooth")[-20:], drawn(whole, "smooth")[-20:], atol=1e-6)
+
+
 def test_columns_stay_arrays_from_the_first_row_on():
     history, live = History(), table()
     live.update(reading(history))

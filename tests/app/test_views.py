@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bokeh.events import RangesUpdate
+from bokeh.models import LogScale
 
 from cflows_app.streaming import AXIS, Column, Reading, Table
 from cflows_app.theme import LIGHT
@@ -74,6 +75,31 @@ def test_sharpness_is_that_of_the_hessian_whatever_the_step_size_was(history):
     np.testing.assert_allclose(data["central.effective_eigs.0"], history.series("central", "effective_eigs")[:, 0] / lr, rtol=1e-6)
     view.choose("unit", "raw")
     assert view.figure.yaxis[0].axis_label == "λ"
+
+
+@pytest.mark.parametrize(("view", "label"), [(EigenvalueView, "λ / c"), (CovarianceView, "variance (P-metric)")])
+def test_a_log_axis_has_room_for_what_it_can_draw(history, view, label):
+    view, _ = drawn(view, history)
+    linear = view.figure.y_range.start, view.figure.y_range.end
+    view.choose("scale", "log")
+    view.refresh(Reading(history, CONFIG, {}), following=True)
+    assert isinstance(view.figure.y_scale, LogScale)
+    assert view.figure.yaxis[0].axis_label == label  # a scale is no unit
+    assert 0 < view.figure.y_range.start < view.figure.y_range.end
+    view.choose("scale", "linear")
+    view.refresh(Reading(history, CONFIG, {}), following=True)
+    assert (view.figure.y_range.start, view.figure.y_range.end) == linear
+
+
+def test_eigenvalues_through_zero_do_not_push_the_others_together_on_a_log_axis():
+    values = [np.array([2.0, mode, np.nan, np.nan, np.nan, np.nan]) for mode in (0.4, 1e-9, -0.3)]
+    history = History(Frame(step, 0.0, 0.0, {"discrete": {"effective_eigs": value}}) for step, value in enumerate(values))
+    view, _ = drawn(EigenvalueView, history)
+    assert view.figure.y_range.start < -0.15  # the negative one has its place where there is one
+    view.choose("scale", "log")
+    view.refresh(Reading(history, CONFIG, {}), following=True)
+    assert 1e-4 < view.figure.y_range.start < 1e-3
+    assert 1 < view.figure.y_range.end < 2
 
 
 def test_variances_in_both_units(history):
@@ -255,6 +281,21 @@ def test_the_rod_is_a_rod_and_sigma_an_ellipse_of_one_deviation(history):
     across = np.array([view.ellipse.data["x"], view.ellipse.data["y"]], dtype=float).T - middle[::-1]
     inverse = np.linalg.inv([[pair[2], pair[1]], [pair[1], pair[0]]])
     np.testing.assert_allclose(np.einsum("ni,ij,nj->n", across, inverse, across), 1.0, rtol=1e-3)  # float32 positions
+
+
+def test_the_former_version_lies_beneath_where_the_plane_is_the_same(history, make_history):
+    def faint(former) -> np.ndarray:
+        view, _ = drawn(ValleyView, history)
+        view.former = Reading(former, CONFIG, {})
+        view.refresh(Reading(history, CONFIG, {}), following=True)
+        return np.asarray(view.faint["discrete"].data["x"])
+
+    former = make_history(STEPS + 10)  # one run so far, and ten steps ahead
+    np.testing.assert_allclose(faint(former), former.series("discrete", "valley_centre")[200:, 1], rtol=1e-6)
+    assert len(faint(make_history(STEPS, CONFIG.replace(seed=1)))) == 0  # another run, with a plane of its own at the same step
+    assert len(faint(make_history(150))) == 0  # a plane of before the edge
+    view, _ = drawn(ValleyView, history)
+    assert len(view.faint["discrete"].data["x"]) == 0
 
 
 def test_before_there_is_a_valley_the_panel_says_so():

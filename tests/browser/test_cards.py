@@ -28,6 +28,29 @@ def test_a_card_comes_where_one_points_and_goes_again(visit):
     card.wait_for(state="hidden", timeout=30_000)
 
 
+def test_what_holds_for_the_whole_page_has_cards(visit):
+    visit.open()
+    card = visit.page.locator("#teach")
+    shown = [
+        ("Preset", "Preset"),
+        ("Smoothing", "Smoothing"),
+        ("Speed", "Speed"),
+        ("Last 500", "Steps shown"),
+        ("η · step", "Axis in time"),
+    ]
+    for text, title in [*shown, ("at rest: stored run", "Limit")]:
+        visit.page.get_by_text(text, exact=True).first.hover(force=True)  # a choice lies beneath its radio button
+        card.locator("b", has_text=title).wait_for(timeout=30_000)
+    nameless = visit.page.evaluate(
+        """() => { const terms = JSON.parse(document.getElementById("cards").textContent), found = []
+          const walk = (root) => { for (const element of root.querySelectorAll("*")) {
+            if (element.shadowRoot) walk(element.shadowRoot)
+            if (element.dataset?.term && !terms[element.dataset.term]) found.push(element.dataset.term) } }
+          walk(document); return found }"""
+    )
+    assert nameless == []
+
+
 def test_cards_come_with_the_keyboard_and_are_told_to_screen_readers(visit):
     visit.open()
     visit.page.locator("#loss h2").focus()

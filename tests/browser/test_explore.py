@@ -168,10 +168,10 @@ def test_looking_back_by_keyboard(visit):
 def test_all_plots_are_saved_as_one_picture(visit, tmp_path):
     visit.open()
     saved = {}
-    for kind, label in (("png", "Picture (PNG)"), ("svg", "Drawing (SVG)")):
+    for kind in ("png", "svg"):
         visit.page.get_by_text("Save", exact=True).click()
         with visit.page.expect_download() as download:
-            visit.button(label).click()
+            visit.button(f"All plots as {kind.upper()}").click()
         saved[kind] = tmp_path / f"cflows.{kind}"
         download.value.save_as(saved[kind])
     drawing = ElementTree.parse(saved["svg"]).getroot()

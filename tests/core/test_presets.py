@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,11 +51,24 @@ def test_names_and_lines() -> None:
         for text in (preset.title, preset.group, preset.look_at):
             assert text
             assert "\n" not in text
+        # One sentence: ended once, at its end; "0.64" and "third order, lags" end none.
+        assert [match.end() for match in re.finditer(r"[.!?](?=\s|$)", preset.look_at)] == [len(preset.look_at)], name
+        assert len(preset.look_at) <= 140, name
+    titles = [preset.title for preset in PRESETS.values()]
+    assert len(set(titles)) == len(titles)
     assert len({preset.config.hash for preset in PRESETS.values()}) == len(PRESETS)
     groups = [preset.group for preset in PRESETS.values()]
     assert groups == sorted(groups, key=groups.index)  # a group is listed in one piece
     with pytest.raises(dataclasses.FrozenInstanceError):
         PRESETS[DEFAULT].title = "other"  # type: ignore[misc]
+
+
+def test_every_optimizer_and_every_architecture_has_a_preset() -> None:
+    configs = [preset.config for preset in PRESETS.values()]
+    for field in ("optimizer", "architecture"):
+        offered = set(RunConfig.param[field].objects)
+        assert {getattr(config, field) for config in configs} == offered
+    assert (len(RunConfig.param["optimizer"].objects), len(RunConfig.param["architecture"].objects)) == (9, 7)
 
 
 def test_the_default_is_large_enough() -> None:
