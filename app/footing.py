@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cflows_app.session import Session
-from cflows_app.texts import STATUSES
+from cflows_app.texts import STATUS_LABELS
 from cflows_core.history import History
 
 PAGE_SHARE = 0.3  # of the time, that drawing must take before the page is said to hold a run up
@@ -30,7 +30,7 @@ def limit(session: Session, drawing: float) -> str:
     if status == "starting":
         return "waiting for a worker"
     if status != "running" or runner is None:
-        return f"at rest: {STATUSES[status]}"
+        return f"at rest: {STATUS_LABELS[status]}"
     held = runner.limited_by
     if held == "speed":
         return "limited by the speed you set"

@@ -20,16 +20,13 @@ from cflows_app.export import snapshot
 from cflows_app.share import Asked
 from cflows_app.shelf import Shelf
 from cflows_app.stored import Stored, stored_run
-from cflows_app.theme import FLOW_NAMES as WORDS
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
 from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.facts import Facts
-from cflows_core.frames import STATUSES
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
 from cflows_core.rules import ABLATIONS
-from cflows_core.simulation import LOOSE
 
 logger = logging.getLogger("cflows")
 
@@ -124,26 +121,6 @@ class Session(param.Parameterized):
     def sentence(self) -> str:
         """What went wrong with the run or the last action, or nothing."""
         return self.error or (self.runner.error if self.runner is not None else "")
-
-    @property
-    def notes(self) -> list[tuple[str, str]]:
-        """What a viewer must know of flows that do not simply run: settling, stopped or absent, and a sentence."""
-        history, sentences = self.history, []
-        for flow in self.run_config.flows:
-            status = STATUSES[history.status(flow)[-1]] if len(history) else STATUSES[0]
-            if status in ("settling", "stopped"):
-                kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
-                told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
-                sentences.append((status, told[-1] if told else f"The {WORDS[flow]} is {status}."))
-        sentences += [("note", event.message) for event in history.events if event.kind == "note" and not event.flow]  # of the problem
-        rank, residual = history.series("central", "rank"), history.series("central", "sdcp_residual")
-        if len(history) and (rank[-1] >= self.run_config.n_eigs or residual[-1] > LOOSE):
-            sentences += [("note", event.message) for event in history.events if event.kind == "note" and event.flow][-1:]
-        absent = [flow for flow in self.shown if flow not in self.run_config.flows]
-        if absent and len(history):
-            names = " and the ".join(WORDS[flow] for flow in absent)
-            sentences.append(("absent", f"This run was started without the {names}: Reset begins again with what is ticked."))
-        return sentences
 
     # -- actions ------------------------------------------------------------------------------------------------------------------
     def do(self, action: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> asyncio.Task[None]:

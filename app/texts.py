@@ -7,16 +7,19 @@ from typing import Any
 
 from cflows_app.session import Session
 from cflows_app.streaming import Reading
+from cflows_app.theme import FLOW_NAMES
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
+from cflows_core.frames import STATUSES
 from cflows_core.optimizers import Optimizer
 from cflows_core.phases import phase
 from cflows_core.problems.build import count_parameters
 from cflows_core.rules import is_file
+from cflows_core.simulation import LOOSE
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂", "eps": "ε"}
 LABEL = 0.1  # of a plot's width, that a label takes
-STATUSES = {
+STATUS_LABELS = {
     "new": "not started",
     "stored": "stored run",
     "starting": "starting …",
@@ -38,14 +41,34 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tup
         return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):
         now = phase(session.history, config=session.run_config)
-        notes = [("warning", note) for status, note in session.notes if status != now.name]
+        told = [("warning", note) for status, note in notes(session) if status != now.name]
         if session.former is not None and len(session.former.history):
             forked = f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}."
-            notes.append(("remark", forked))
-        return now.sentence, notes
+            told.append(("remark", forked))
+        return now.sentence, told
     if session.status == "starting":
         return "The worker prepares the network and the data.", []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
+
+
+def notes(session: Session) -> list[tuple[str, str]]:
+    """What a viewer must know of flows that do not simply run: settling, stopped or absent, and a sentence."""
+    history, sentences = session.history, []
+    for flow in session.run_config.flows:
+        status = STATUSES[history.status(flow)[-1]] if len(history) else STATUSES[0]
+        if status in ("settling", "stopped"):
+            kinds = ("settling",) if status == "settling" else ("stopped", "diverged")
+            told = [event.message for event in history.events if event.flow == flow and event.kind in kinds]
+            sentences.append((status, told[-1] if told else f"The {FLOW_NAMES[flow]} is {status}."))
+    sentences += [("note", event.message) for event in history.events if event.kind == "note" and not event.flow]  # of the problem
+    rank, residual = history.series("central", "rank"), history.series("central", "sdcp_residual")
+    if len(history) and (rank[-1] >= session.run_config.n_eigs or residual[-1] > LOOSE):
+        sentences += [("note", event.message) for event in history.events if event.kind == "note" and event.flow][-1:]
+    absent = [flow for flow in session.shown if flow not in session.run_config.flows]
+    if absent and len(history):
+        names = " and the ".join(FLOW_NAMES[flow] for flow in absent)
+        sentences.append(("absent", f"This run was started without the {names}: Reset begins again with what is ticked."))
+    return sentences
 
 
 @lru_cache(maxsize=256)

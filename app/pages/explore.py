@@ -120,7 +120,7 @@ class ExplorePage(Page):
         rate = 0.0 if runner is None else runner.steps_per_second
         self.transport.show(
             status=status,
-            label=texts.STATUSES[status],
+            label=texts.STATUS_LABELS[status],
             step=step,
             rate=round(rate, 1),
             limit=session.speed,
@@ -128,7 +128,7 @@ class ExplorePage(Page):
             forked=session.former is not None,
             drawing=self.turns.number,
         )
-        self.status.show(status=texts.STATUSES[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
+        self.status.show(status=texts.STATUS_LABELS[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         self._show_viewbar()
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)

@@ -220,7 +220,7 @@ def test_flows_that_the_run_lacks_are_told(stored, fake_engine):
         session.runner.play(3)
         session.show(["discrete", "stable", "rod"])
         told = "This run was started without the rod flow: Reset begins again with what is ticked."
-        assert session.notes == [("absent", told)]
+        assert texts.notes(session) == [("absent", told)]
         assert texts.sentence(session)[1] == [("warning", told)]
 
     play(fake_engine, scene)
@@ -233,7 +233,7 @@ def test_a_remark_on_the_central_flow_stands_while_it_holds(stored, fake_engine)
             frame = synthetic_frame(step, session.run_config)
             frame.flows["central"]["sdcp_residual"] = residual
             session.history.append([replace(frame, events=events)])
-            assert session.notes == ([("note", note.message)] if events else [])
+            assert texts.notes(session) == ([("note", note.message)] if events else [])
 
     play(fake_engine, scene)
 
@@ -302,7 +302,7 @@ def test_what_a_reader_should_know_of_the_model_is_said_throughout(stored, fake_
         session.history.append(
             [replace(synthetic_frame(300, session.run_config), events=(note,)), synthetic_frame(301, session.run_config)]
         )
-        assert ("note", "The model has kinks.") in session.notes
+        assert ("note", "The model has kinks.") in texts.notes(session)
 
     play(fake_engine, scene)
 
