@@ -93,6 +93,7 @@ class ComparePage(Page):
         for name in names:
             if name in self.slots:
                 continue
+            self._stale = True
             if None not in self.slots:
                 self.error = f"At most {len(COLORS)} runs are laid over one another: untick one first."
                 return
@@ -116,7 +117,7 @@ class ComparePage(Page):
         if self._stale or moved:
             self._draw()
             self._seen, self._drawn_at = (steps.start, steps.end), now
-        self._show()
+            self._show()
 
     async def leave(self) -> None:
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -135,6 +136,9 @@ class ComparePage(Page):
         except Exception as problem:
             logger.exception("an action of the page Compare failed")
             self.error = f"Something went wrong in cflows itself ({type(problem).__name__}: {problem}); the server's log says more."
+        else:
+            return
+        self._stale = True
 
     async def _look(self) -> None:
         """See what lies on the shelf; read again what grew, and let go what is gone."""
@@ -142,7 +146,8 @@ class ComparePage(Page):
             entries = await asyncio.to_thread(self.shelf.entries)
         finally:
             self._looking = False
-        self.entries = entries
+        if entries != self.entries:
+            self.entries, self._stale = entries, True
         found = {entry.name: entry for entry in entries}
         for name in [name for name in self.slots if name is not None]:
             if name not in found:
@@ -153,7 +158,7 @@ class ComparePage(Page):
     async def _read(self, name: str) -> None:
         try:
             picked = await asyncio.to_thread(self._opened, name)
-        except CflowsError:
+        except Exception:
             self.drop(name)
             raise
         if name in self.slots:  # else it was unticked meanwhile
@@ -261,4 +266,4 @@ class ComparePage(Page):
         self._do(delete())
 
     def _on_status(self, _: dict[str, Any]) -> None:
-        self.error = ""
+        self.error, self._stale = "", True
