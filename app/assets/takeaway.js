@@ -12,14 +12,12 @@ export function render({model}) {
     const pop = h("div", {class: "pop", popover: "auto", role: "dialog", "aria-label": label, id: `pop-${name}`})
     button.popoverTargetElement = pop // so that a second click closes it
     pop.addEventListener("beforetoggle", (event) => {
-      if (event.newState === "open") place(button, pop)
+      const opens = event.newState === "open"
+      button.setAttribute("aria-expanded", String(opens))
+      if (opens) place(button, pop)
       else if (pop.contains(pop.getRootNode().activeElement)) button.focus() // the browser would not find it in this shadow root
     })
-    pop.addEventListener("toggle", (event) => {
-      const shown = event.newState === "open"
-      button.setAttribute("aria-expanded", String(shown))
-      if (shown) begin?.()
-    })
+    pop.addEventListener("toggle", (event) => { if (event.newState === "open") begin?.() })
     return {button, pop}
   }
 
