@@ -97,8 +97,9 @@ class Tour:
         act()
         self.until("([canvas, before]) => controls.picture(canvas) !== before", [canvas, before])
 
-    def curves(self, panel: str) -> int:
-        return self.visit.model(f"{panel}_plot", "model.renderers.filter((renderer) => renderer.visible).length")
+    def curves(self, panel: str) -> str:
+        """The number of curves that a panel draws, as an expression in the page."""
+        return f"Bokeh.documents[0].get_model_by_name('{panel}_plot').renderers.filter((renderer) => renderer.visible).length"
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ def read_the_plots(tour):
     page, visit = tour.page, tour.visit
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "plots"
+    tour.until("document.activeElement.id === 'plots'")
     page.evaluate("scrollTo(0, 0)")
     tour.look("first")
     choices(tour)
@@ -192,11 +193,11 @@ def legends(tour):
             if f"{panel}: {label}" in tour.used:
                 continue
             entry = tour.page.locator(f"#{panel}").get_by_role("button", name=label, exact=True)
-            pressed, drawn = entry.get_attribute("aria-pressed"), tour.curves(panel)
+            pressed, drawn = entry.get_attribute("aria-pressed"), tour.page.evaluate(tour.curves(panel))
             for turned in (True, False):
                 entry.click()
                 entry.and_(tour.page.locator(f".entry:not([aria-pressed={pressed}])" if turned else f"[aria-pressed={pressed}]")).wait_for()
-                assert (tour.curves(panel) != drawn) == turned
+                tour.until(f"{tour.curves(panel)} {'!==' if turned else '==='} {drawn}")
 
 
 def take_along(tour):
