@@ -44,6 +44,17 @@ function setSentence(element, text) {
   element.replaceChildren(...text.split("`").map((part, i) => i % 2 ? h("code", {}, part) : part))
 }
 
+// Hide an element or show it. What vanishes under the keyboard's focus hands it on to `next`, where it would fall to the page's beginning.
+function hide(element, hidden, next) {
+  if (hidden && !element.hidden && element.contains(element.getRootNode().activeElement)) next.focus()
+  element.hidden = hidden
+}
+
+// A button that cannot act at present stays where the keyboard's focus is, and says so: `disabled` would lose it.
+function able(button, yes) {
+  button.setAttribute("aria-disabled", String(!yes))
+}
+
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }

@@ -136,7 +136,7 @@ export function render({model}) {
     compared.hidden = others.every((element) => element.hidden)
     observe.draw(values.observe ?? [], values.optimizer, errors.observe ?? "")
     changes.hidden = !changed.length
-    changes.replaceChildren(h("h3", {}, "Changed while running"), h("ul", {}, changed.map((text) => h("li", {}, text))))
+    changes.replaceChildren(h("h2", {}, "Changed while running"), h("ul", {}, changed.map((text) => h("li", {}, text))))
   }
 
   model.on("state", draw)

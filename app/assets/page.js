@@ -51,19 +51,24 @@
     color()
   }
 
-  document.getElementById("theme").addEventListener("click", () => turn(chosen() === "dark" ? "light" : "dark"))
+  const theme = document.getElementById("theme")
+  theme.addEventListener("click", () => turn(chosen() === "dark" ? "light" : "dark"))
   dark.addEventListener("change", () => turn())
 
   const app = document.querySelector(".app")
   const menu = document.getElementById("menu")
+  const content = document.querySelector("main")
   function drawer(open) {
     app.classList.toggle("open", open)
     menu.setAttribute("aria-expanded", String(open))
-    if (!open) menu.focus()
+    content.inert = open // what lies under the veil is out of the keyboard's reach
+    if (open) theme.focus()
+    else menu.focus()
   }
   menu.addEventListener("click", () => drawer(!app.classList.contains("open")))
   document.querySelector(".veil").addEventListener("click", () => drawer(false))
   document.addEventListener("keydown", (event) => { if (event.key === "Escape" && app.classList.contains("open")) drawer(false) })
+  window.matchMedia("(max-width: 1100px)").addEventListener("change", () => drawer(false)) // a window made wide has no drawer
 
   // A run lives as long as its page: another page opens beside it, or comes to the front with what it shows.
   const windowOf = (title) => `cflows-${title.toLowerCase()}`

@@ -55,7 +55,7 @@ export function render({model}) {
     slider.min = first
     slider.max = last
     slider.disabled = play.disabled = last <= first
-    newest.hidden = moment == null
+    hide(newest, moment == null, slider)
     if (asked !== undefined && (moment ?? null) === asked) asked = undefined
     if (asked === undefined && wanted !== undefined && wanted !== moment) return ask()
     wanted = undefined

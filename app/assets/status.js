@@ -2,7 +2,7 @@
 const SAY_EVERY = 10000 // milliseconds, for the step alone; a new sentence is said at once
 
 export function render({model}) {
-  const sentence = h("p", {class: "sentence"})
+  const sentence = h("p", {class: "sentence", tabindex: -1})
   const notes = h("ul", {class: "notes"})
   const problem = h("p", {})
   const dismiss = h("button", {type: "button", class: "plain", title: "Dismiss", "aria-label": "Dismiss", onclick: () => model.send_msg({dismiss: true})}, "×")
@@ -20,7 +20,7 @@ export function render({model}) {
     }
     notes.hidden = !told
     setSentence(problem, state.problem ?? "")
-    banner.hidden = !state.problem
+    hide(banner, !state.problem, sentence)
     const news = `${state.status}. ${state.sentence ?? ""} ${told}`
     const now = performance.now()
     if (news !== said || now - saidAt > SAY_EVERY) {

@@ -11,12 +11,13 @@ export function render({model}) {
     const button = h("button", {type: "button", title: help, "aria-haspopup": "dialog", "aria-expanded": "false"}, label)
     const pop = h("div", {class: "pop", popover: "auto", role: "dialog", "aria-label": label, id: `pop-${name}`})
     button.popoverTargetElement = pop // so that a second click closes it
-    pop.addEventListener("beforetoggle", (event) => { if (event.newState === "open") place(button, pop) })
-    pop.addEventListener("toggle", (event) => {
-      const shown = event.newState === "open"
-      button.setAttribute("aria-expanded", String(shown))
-      if (shown) begin?.()
+    pop.addEventListener("beforetoggle", (event) => {
+      const opens = event.newState === "open"
+      button.setAttribute("aria-expanded", String(opens))
+      if (opens) place(button, pop)
+      else if (pop.contains(pop.getRootNode().activeElement)) button.focus() // the browser would not find it in this shadow root
     })
+    pop.addEventListener("toggle", (event) => { if (event.newState === "open") begin?.() })
     return {button, pop}
   }
 
@@ -54,7 +55,7 @@ export function render({model}) {
     setText(shared, await copy(address.value, address) ? "Copied. This address opens the same run, with every change made while it ran." : byHand)
     address.focus()
   })
-  share.pop.append(h("h3", {}, "Share"), address, shared)
+  share.pop.append(h("h2", {}, "Share"), address, shared)
 
   // Keep
   const named = h("input", {type: "text", id: "keep-name", maxlength: 80, autocomplete: "off", spellcheck: "false", onkeydown: (event) => { if (event.key === "Enter") keepIt() }})
@@ -87,7 +88,7 @@ export function render({model}) {
   const told = h("p", {role: "status"})
   const files = FILES.map(([form, label, about]) => ({form, label, button: h("button", {type: "button", class: "file", onclick: () => save(form, label)}, h("b", {}, label), h("span", {}, about))}))
   const exporting = open("export", "Export", "Save what is on screen as a file", () => { setText(told, ""); draw() })
-  exporting.pop.append(h("h3", {}, "Export what is on screen"), h("div", {class: "files"}, files.map(({button}) => button)), told)
+  exporting.pop.append(h("h2", {}, "Export what is on screen"), h("div", {class: "files"}, files.map(({button}) => button)), told)
   let saving = false
 
   async function save(form, label) {
@@ -117,7 +118,7 @@ export function render({model}) {
       setText(said, await copy(text.value, text) ? "Copied." : byHand)
       setTimeout(() => setText(said, ""), SAID_FOR * 2)
     }}, "Copy")
-    return {key, text, element: h("section", {}, h("div", {class: "head"}, h("h3", {}, label), said, button), text)}
+    return {key, text, element: h("section", {}, h("div", {class: "head"}, h("h2", {}, label), said, button), text)}
   })
   const code = open("code", "Code", "A script and a command line that give this run again", () => blocks.forEach(({text}) => fit(text)))
   code.pop.classList.add("wide")

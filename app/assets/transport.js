@@ -21,7 +21,7 @@ export function render({model}) {
   ]
   for (const [name, label, help] of actions) {
     const icon = h("svg", {viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true"}, h("path", {d: ICONS[name]}))
-    buttons[name] = h("button", {type: "button", class: `action ${name}`, title: help, onclick: () => model.send_msg({action: name})}, icon, label)
+    buttons[name] = h("button", {type: "button", class: `action ${name}`, title: help, onclick: () => buttons[name].getAttribute("aria-disabled") !== "true" && model.send_msg({action: name})}, icon, label)
   }
 
   const shownSpeed = h("output", {for: "speed"})
@@ -43,12 +43,10 @@ export function render({model}) {
     const {status = "new", label = "", step: at = null, rate: measured = 0, limit = null, busy = false, forked = false} = model.state
     const running = status === "running"
     const waits = busy || status === "starting"
-    buttons.run.disabled = running || waits
-    buttons.pause.disabled = !running
-    buttons.step.disabled = waits
-    buttons.reset.disabled = buttons.fork.disabled = buttons.drop.disabled = waits
-    buttons.fork.hidden = forked
-    buttons.drop.hidden = !forked
+    for (const [name, button] of Object.entries(buttons)) able(button, name === "pause" ? running : !waits && !(name === "run" && running))
+    const [gone, come] = forked ? [buttons.fork, buttons.drop] : [buttons.drop, buttons.fork]
+    come.hidden = false
+    hide(gone, true, come)
     buttons.run.classList.toggle("primary", !running)
     buttons.pause.classList.toggle("primary", running)
     if (speed.getRootNode().activeElement !== speed) {

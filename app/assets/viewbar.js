@@ -23,7 +23,7 @@ export function render({model}) {
     if (smoothing.getRootNode().activeElement !== smoothing) smoothing.value = width
     shown.set(span)
     unit.set(counted)
-    follow.hidden = following
+    hide(follow, following, save.firstChild)
   }
 
   model.on("state", draw)

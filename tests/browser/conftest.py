@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 STARTS_WITHIN = 90.0  # seconds; a quiet machine needs three
+SIZES = {1440: 900, 1024: 768, 390: 844}  # a desktop, a small window, a phone
+SCREENS = [(theme, width) for theme in ("light", "dark") for width in SIZES]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -41,10 +43,10 @@ class Visit:
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
-    def open(self) -> float:
-        """Open the dashboard; the seconds until it is drawn."""
+    def open(self, query: str = "") -> float:
+        """Open the dashboard, at an address if one is given; the seconds until it is drawn."""
         begin = time.perf_counter()
-        self.page.goto(self.server.url)
+        self.page.goto(f"{self.server.url}?{query}" if query else self.server.url)
         self.page.wait_for_selector("html[data-ready]", timeout=60_000)
         return time.perf_counter() - begin
 
@@ -79,6 +81,39 @@ class Visit:
             assert time.monotonic() < end, f"still not so after {seconds:.0f} s"
             self.page.wait_for_timeout(50)
 
+    def open_drawer(self) -> None:
+        """Open the configuration of a small screen, and wait until it stands still."""
+        self.page.locator("#menu").click()
+        self.page.wait_for_function("document.querySelector('.app').matches('.open') && !document.getAnimations().length")
+
+    @contextmanager
+    def sidebar(self) -> Iterator[None]:
+        """With the configuration in reach: on a small screen its drawer is opened, and closed at the end."""
+        drawer = self.page.locator("#menu").is_visible()
+        if drawer:
+            self.open_drawer()
+        yield
+        if drawer:
+            self.page.keyboard.press("Escape")
+            self.page.locator("#side").wait_for(state="hidden", timeout=30_000)
+
+    def pan(self) -> None:
+        """Drag a plot until the page has seen it: a drag that falls into a redraw of a busy machine is lost, as it is for a person."""
+        from playwright.sync_api import TimeoutError as TooLong
+
+        plot = self.page.locator("#distance .plot")
+        for _ in range(5):
+            plot.scroll_into_view_if_needed()
+            box = plot.bounding_box()
+            x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+            self.page.mouse.move(x, y)
+            self.page.mouse.down()
+            self.page.mouse.move(x + 80, y, steps=6)
+            self.page.mouse.up()
+            with suppress(TooLong):
+                return self.button("Follow").wait_for(timeout=12_000)
+        raise AssertionError("Five drags did not end the following.")
+
     def run(self, steps: int = 2, seconds: float = 90.0) -> None:
         """Click Run, and wait for some new steps."""
         last = self.last_step
@@ -99,11 +134,11 @@ class Visit:
 
 @contextmanager
 def dashboard(log: Path, *options: str | Path) -> Iterator[Server]:
-    """`cflows app` with these options on a free port of this machine."""
+    """`cflows app` with these options on a free port of this machine; its runs are kept beside the log."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port), *map(str, options)]
+    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port), "--runs", str(log.parent / "runs"), *map(str, options)]
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}/", log, process)
@@ -155,6 +190,15 @@ def browser(chromium: str) -> Iterator[Any]:
 def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """A visitor's page, 1440 x 900 or as the test's parameters say."""
     with visiting(browser, server, **getattr(request, "param", {})) as visit:
+        yield visit
+
+
+@pytest.fixture(params=SCREENS, ids=lambda screen: "{}-{}".format(*screen))
+def everywhere(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A visitor in either theme on each size of screen."""
+    theme, width = request.param
+    size = {"width": width, "height": SIZES[width]}
+    with visiting(browser, server, viewport=size, color_scheme=theme, has_touch=width < 500) as visit:
         yield visit
 
 

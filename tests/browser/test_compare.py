@@ -18,8 +18,7 @@ POINTS = "(window.Bokeh?.documents?.[0]?.get_model_by_name({!r})?.data.step.leng
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A dashboard with a shelf of its own, still empty."""
-    folder = tmp_path_factory.mktemp("dashboard")
-    with dashboard(folder / "log", "--runs", folder / "runs") as server:
+    with dashboard(tmp_path_factory.mktemp("dashboard") / "log") as server:
         yield server
 
 

@@ -9,7 +9,6 @@ from xml.etree import ElementTree
 
 import psutil
 import pytest
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -121,27 +120,11 @@ def test_a_problem_control_starts_a_new_run(visit):
     visit.wait("table.step.length == 1 && table.step[0] == 0")
 
 
-def pan(visit):
-    """Drag the plot until the page has seen it: a drag that falls into a redraw of a busy machine is lost, as it is for a person."""
-    for _ in range(5):
-        box = visit.page.locator("#distance .plot").bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        visit.page.mouse.move(x, y)
-        visit.page.mouse.down()
-        visit.page.mouse.move(x + 80, y, steps=6)
-        visit.page.mouse.up()
-        try:
-            return visit.button("Follow").wait_for(timeout=12_000)
-        except PlaywrightTimeout:
-            continue
-    raise AssertionError("Five drags did not end the following.")
-
-
 def test_the_axis_follows_until_the_visitor_pans_and_again_on_request(visit):
     visit.open()
     visit.run()
     assert not visit.button("Follow").is_visible()
-    pan(visit)
+    visit.pan()
     kept = visit.model("steps", "[model.start, model.end]")
     last = max(visit.last_step, kept[1])  # until a step lies beyond what is shown
     visit.wait(f"table.step[table.step.length - 1] > {last + 1}")
@@ -307,7 +290,7 @@ def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browse
     page.goto(own_server.url)
     page.wait_for_selector("html[data-ready]", timeout=60_000)
     page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("button", name="Pause", exact=True).and_(page.locator(":enabled")).wait_for(timeout=90_000)
+    page.get_by_role("button", name="Pause", exact=True, disabled=False).wait_for(timeout=90_000)
     own_server.process.send_signal(signal.SIGINT)
     assert own_server.process.wait(timeout=60) == 0
     page.get_by_text("The connection to the server is lost").wait_for(timeout=60_000)

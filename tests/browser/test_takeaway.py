@@ -14,19 +14,13 @@ COPYING = {"permissions": ["clipboard-read", "clipboard-write"]}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 
 
-def at(visit, query: str) -> None:
-    """Open the dashboard at an address."""
-    visit.page.goto(f"{visit.server.url}?{query}")
-    visit.page.wait_for_selector("html[data-ready]", timeout=60_000)
-
-
 def loss(visit) -> list[float]:
     return visit.model("table", "Array.from(model.data['discrete.loss'] ?? model.data['discrete.loss.raw'])")
 
 
 @pytest.mark.parametrize("visit", [COPYING], indirect=True)
 def test_a_run_changed_while_running_opens_again_from_its_address(visit):
-    at(visit, SMALL)
+    visit.open(SMALL)
     assert "Press Run" in visit.page.locator(".sentence").inner_text()
     for _ in range(3):
         last = visit.last_step
@@ -67,7 +61,7 @@ def test_a_run_changed_while_running_opens_again_from_its_address(visit):
     ],
 )
 def test_a_wrong_address_opens_the_page_with_a_sentence(visit, query, words):
-    at(visit, query)
+    visit.open(query)
     told = visit.page.locator(".banner").inner_text()
     assert all(word.replace("`", "") in told for word in words), told
     if len(query) < 12_000:
@@ -91,7 +85,7 @@ def test_the_files_arrive_and_an_unstarted_run_says_why_there_is_none(visit, tmp
             assert list(csv.DictReader(path.read_text().splitlines()))[-1]["step"] == str(visit.last_step)
         if label == "Zarr":
             assert any(name.endswith("/zarr.json") for name in zipfile.ZipFile(path).namelist())
-    at(visit, SMALL)
+    visit.open(SMALL)
     visit.button("Export").click()
     visit.page.get_by_text("There is nothing to export before the first step: press Run.").wait_for()
     assert visit.page.get_by_role("button", name="CSV").is_disabled()

@@ -1,0 +1,64 @@
+"""What axe-core, a checker of accessibility, finds on the page in the states that a visitor meets: nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+THEMES = [{"color_scheme": theme} for theme in ("light", "dark")]
+ADAPTIVE = "preset=digits-mlp&optimizer=adam&n_train=60&width=6&n_eigs=2&warm_start=0&steps=4000&lr=0.01"
+
+
+@pytest.fixture(scope="module")
+def violations():
+    """A function that gives what is wrong with a visitor's page, a line for each part of it."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is missing: pip install 'cflows[dev]'")
+
+    def found(visit) -> list[str]:
+        visit.page.wait_for_function("!document.getAnimations().length")
+        response = axe.Axe().run(visit.page).response
+        return [f"{fault['impact']}: {fault['help']}: {node['html'][:120]}" for fault in response["violations"] for node in fault["nodes"]]
+
+    return found
+
+
+def test_the_first_screen(everywhere, violations):
+    everywhere.open()
+    assert violations(everywhere) == []
+
+
+@pytest.mark.parametrize("visit", THEMES, indirect=True)
+def test_a_run_its_refusals_and_what_one_takes_along(visit, violations):
+    page = visit.page
+    visit.open(f"{ADAPTIVE}&lrr=1")
+    page.locator(".banner").wait_for()
+    seen = {"banner": violations(visit)}
+    visit.run(1)
+    seen["running"] = violations(visit)
+    field = page.get_by_label("Learning rate η (step size)", exact=True)
+    for value, told in (("-1", page.locator("[data-field=lr] .refused")), ("0.02", page.get_by_text("Learning rate η: 0.02 from step"))):
+        field.fill(value)
+        field.press("Enter")
+        told.wait_for()
+        seen[value] = violations(visit)
+    visit.button("Pause").click()
+    page.get_by_text("paused", exact=True).wait_for(timeout=60_000)
+    for name in ("Share", "Export", "Code"):
+        visit.button(name).click()
+        page.get_by_role("dialog", name=name).wait_for()
+        seen[name] = violations(visit)
+    page.keyboard.press("Escape")
+    page.locator("#loss h2").focus()
+    page.locator("#teach").wait_for()
+    seen["card"] = violations(visit)
+    assert {name: found for name, found in seen.items() if found} == {}
+
+
+@pytest.mark.parametrize("visit", [PHONE | theme for theme in THEMES], indirect=True)
+def test_the_drawer_of_a_phone(visit, violations):
+    visit.open()
+    with visit.sidebar():
+        visit.page.locator("summary", has_text="More").click()
+        assert violations(visit) == []
