@@ -16,7 +16,11 @@ export function render({model}) {
     const told = (state.notes ?? []).map(([, note]) => note).join("\n")
     if (notes.dataset.told !== told) {
       notes.dataset.told = told
-      notes.replaceChildren(...(state.notes ?? []).map(([kind, note]) => h("li", {class: kind}, note)))
+      notes.replaceChildren(...(state.notes ?? []).map(([kind, note]) => {
+        const item = h("li", {class: kind})
+        setSentence(item, note)
+        return item
+      }))
     }
     notes.hidden = !told
     setSentence(problem, state.problem ?? "")

@@ -67,7 +67,7 @@ export function render({model}) {
     draw()
     named.select()
   })
-  keep.pop.append(h("h3", {}, "Keep this run"), h("label", {for: "keep-name", class: "hint"}, "Name"), h("div", {class: "ask"}, named, keeps), keptAs)
+  keep.pop.append(h("h2", {}, "Keep this run"), h("label", {for: "keep-name", class: "hint"}, "Name"), h("div", {class: "ask"}, named, keeps), keptAs)
   let keeping = false, tries = 0
 
   function keepIt() {

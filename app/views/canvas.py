@@ -198,6 +198,7 @@ def _style(plot: figure, x_label: str, y_label: str, palette: dict[str, str]) ->
     """Quiet axes: small type, no minor ticks, rules rather than frames."""
     plot.toolbar.logo = None
     plot.toolbar.autohide = True
+    plot.toolbar.stylesheets = [":host(.bk-inner) { background-color: var(--card); opacity: 0.9; --icon-color: var(--muted); }"]
     plot.xaxis.axis_label, plot.yaxis.axis_label = x_label, y_label
     for axis in plot.axis:
         axis.axis_label_text_font = axis.major_label_text_font = FONT
