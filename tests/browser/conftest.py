@@ -18,7 +18,13 @@ import pytest
 
 STARTS_WITHIN = 90.0  # seconds; a quiet machine needs three
 SIZES = {1440: 900, 1024: 768, 390: 844}  # a desktop, a small window, a phone
-SCREENS = [(theme, width) for theme in ("light", "dark") for width in SIZES]
+THEMES = ("light", "dark")
+FIRST = {("light", 1440), ("dark", 390)}  # what differs most; the others are slow tests
+SCREENS = [
+    pytest.param((theme, width), id=f"{theme}-{width}", marks=[] if (theme, width) in FIRST else [pytest.mark.slow])
+    for theme in THEMES
+    for width in SIZES
+]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -193,7 +199,7 @@ def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Itera
         yield visit
 
 
-@pytest.fixture(params=SCREENS, ids=lambda screen: "{}-{}".format(*screen))
+@pytest.fixture(params=SCREENS)
 def everywhere(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """A visitor in either theme on each size of screen."""
     theme, width = request.param

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+
+from cflows_app.stored import RUNS
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -62,3 +66,17 @@ def test_the_drawer_of_a_phone(visit, violations):
     with visit.sidebar():
         visit.page.locator("summary", has_text="More").click()
         assert violations(visit) == []
+
+
+@pytest.mark.parametrize("visit", [*THEMES, PHONE], indirect=True)
+def test_compare(visit, violations):
+    shelf = visit.server.log.parent / "runs"
+    for name in ("one.zarr", "two.zarr"):
+        shutil.copytree(RUNS / "digits-mlp.zarr", shelf / name, dirs_exist_ok=True)
+    visit.page.goto(f"{visit.server.url}compare?run=one.zarr&run=two.zarr")
+    visit.page.get_by_role("columnheader", name="two").wait_for(timeout=60_000)
+    assert violations(visit) == []
+    with visit.sidebar():
+        visit.button("Delete one").click()
+        assert violations(visit) == []
+        visit.page.get_by_role("group", name="Delete one?").get_by_role("button", name="Keep").click()

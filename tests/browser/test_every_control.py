@@ -1,4 +1,4 @@
-"""A visit of every control of the Explore page, in both themes and on three screens: each does what a visitor expects of it, and none is
+"""A visit of every control of Explore and Compare, in both themes and on three screens: each does what a visitor expects of it, and none is
 cut, covered, or forgotten here. Stations of the visit are kept as pictures in `artefacts/`, or in $CFLOWS_ARTEFACTS.
 
 A new control fails the last assertion by its name: give it a line in a table, or a step of the visit that uses it.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cflows_app.stored import RUNS as STORED
 from cflows_core.config import RunConfig
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -122,20 +124,91 @@ def test_every_control(tour):
     with tour.visit.sidebar():
         configure(tour)
     legends(tour)
+    all_used(tour)
+
+
+def test_every_control_of_compare(tour):
+    page, visit = tour.page, tour.visit
+    shelf = visit.server.log.parent / "runs"
+    runs = [f"{tour.folder.name} {i}" for i in (1, 2)]
+    for name in runs:
+        shutil.copytree(STORED / "digits-mlp.zarr", shelf / f"{name}.zarr")
+    page.goto(f"{visit.server.url}compare")
+    page.wait_for_selector("html[data-ready]", timeout=60_000)
+    with visit.sidebar():
+        for i, name in enumerate(runs):
+            page.get_by_label(name, exact=True).check()
+            tour.until("name => (Bokeh.documents[0].get_model_by_name(name)?.data.step.length ?? 0) > 300", ["table", "table-1"][i])
+        for flow in ("Rod flow", "Stable flow", "Central flow", "Optimizer"):
+            box = page.get_by_role("checkbox", name=flow, exact=True)
+            for _ in range(2):
+                drawn = page.evaluate(tour.curves("eigenvalues"))
+                box.click()
+                tour.until(f"{tour.curves('eigenvalues')} !== {drawn}")
+        for flow in ("Rod flow", "Stable flow"):
+            page.get_by_role("checkbox", name=flow, exact=True).check()
+        tour.look("runs", "#side")
+        page.locator("#theme").click()
+        page.locator("#theme").click()
+        for link in ("Explore", "Compare", *(f"Open {name} on Explore" for name in runs)):
+            page.get_by_role("link", name=link, exact=True).click(modifiers=["ControlOrMeta"])
+    skip_to_the_plots(tour, "compared")
+    page.get_by_role("radio", name="Flows", exact=True).check()  # all of these runs is the last 500 steps, too
+    views(tour)
+    tour.look("compared-panned")
+    if page.locator("#menu").is_visible():
+        visit.open_drawer()
+        page.locator(".veil").click(position={"x": page.viewport_size["width"] - 20, "y": 60})
+        page.locator("#side").wait_for(state="hidden")
+    with visit.sidebar():
+        for name in runs:
+            page.get_by_label(name, exact=True).uncheck()
+            visit.button(f"Delete {name}").click()
+            page.get_by_role("group", name=f"Delete {name}?").get_by_role("button", name="Keep").click()
+            visit.button(f"Delete {name}").click()
+            tour.note()
+            page.get_by_role("group", name=f"Delete {name}?").get_by_role("button", name="Delete for ever").click()
+            page.get_by_label(name, exact=True).wait_for(state="detached")
+    assert not [path for path in shelf.iterdir() if path.stem in runs]
+    all_used(tour)
+
+
+def all_used(tour):
+    """Every control was used, and nothing was wrong with any."""
     tour.note()
     assert tour.faults == []
     width = tour.page.viewport_size["width"]
     assert tour.names - tour.used - (DRAWER if width > 1100 else set()) == set()
 
 
+def skip_to_the_plots(tour, picture):
+    """By the link that the keyboard meets first."""
+    tour.page.evaluate("document.activeElement.blur()")
+    tour.page.locator(".skip").focus()
+    tour.page.keyboard.press("Enter")
+    tour.until("document.activeElement.id === 'plots'")
+    tour.page.evaluate("scrollTo(0, 0)")
+    tour.look(picture)
+
+
 def read_the_plots(tour):
     """What changes the view of a run that is there: the stored one of the first screen."""
+    page = tour.page
+    skip_to_the_plots(tour, "first")
+    views(tour)
+    page.locator("#moment").fill("200")
+    page.locator(".sentence", has_text="Step 200:").wait_for()
+    tour.look("looking-back")
+    page.get_by_role("button", name="Play through the run's steps").click()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_role("button", name="Newest").click()
+    page.get_by_role("button", name="Newest").wait_for(state="hidden")
+    assert page.locator("#moment").input_value() == "400"
+
+
+def views(tour):
+    """What changes how runs are drawn."""
     page, visit = tour.page, tour.visit
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    tour.until("document.activeElement.id === 'plots'")
-    page.evaluate("scrollTo(0, 0)")
-    tour.look("first")
     choices(tour)
     legends(tour)
     smoothing = page.get_by_label("Smoothing", exact=True)
@@ -150,14 +223,6 @@ def read_the_plots(tour):
         with page.expect_download() as download:
             picture.click()
         assert download.value.suggested_filename.endswith(f".{picture.text_content().lower()}")
-    page.locator("#moment").fill("200")
-    page.locator(".sentence", has_text="Step 200:").wait_for()
-    tour.look("looking-back")
-    page.get_by_role("button", name="Play through the run's steps").click()
-    page.get_by_role("button", name="Stop").click()
-    page.get_by_role("button", name="Newest").click()
-    page.get_by_role("button", name="Newest").wait_for(state="hidden")
-    assert page.locator("#moment").input_value() == "400"
     visit.pan()
     tour.look("panned")
     visit.button("Follow").click()
