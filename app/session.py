@@ -281,6 +281,9 @@ class Session(param.Parameterized):
 
     def limit(self, speed: float | None) -> None:
         """Set the most steps a second, None for no limit."""
+        if speed is not None and speed <= 0:
+            self.error = f"A run's speed is a positive number of steps a second, or unlimited, got {speed:g}: choose another."
+            return
         self.speed = speed
         if self.runner is not None:
             self.do(self._slow_down)
