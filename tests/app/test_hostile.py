@@ -8,11 +8,15 @@ import math
 from typing import Any
 
 import pytest
+from bokeh.document import Document
+from bokeh.models import ImportedStyleSheet
 
 from cflows_app.export import Snapshot, snapshot
+from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
+from cflows_app.shell import page_template
 from cflows_core.config import RunConfig
 from cflows_core.errors import EngineError, StoreError
 from tests.app.conftest import FakeRunner, done, play, play_page
@@ -182,3 +186,16 @@ def test_of_two_that_keep_one_name_at_once_the_second_is_told(tmp_path, make_his
         shelf.keep("same", slow)
     assert [entry.label for entry in shelf.entries()] == ["same"]
     assert [path.name for path in tmp_path.iterdir()] == ["same.zarr"]
+
+
+@pytest.mark.parametrize("make", [lambda session, folder: ExplorePage(session), lambda session, folder: ComparePage(Shelf(folder))])
+def test_a_page_made_again_for_a_browser_that_came_late_asks_no_one_else(stored, fake_engine, tmp_path, make):
+    """A browser that takes longer than the server waits gets a document made by its socket, without a request: by that, too, from here."""
+
+    async def scene(session: Session):
+        document = page_template(make(session, tmp_path), "light").server_doc(Document())
+        assert len(document.roots) > 5
+        sheets = [model.url for model in document.models if isinstance(model, ImportedStyleSheet)]
+        assert sheets and all(url.startswith("static/") for url in sheets), sheets
+
+    play(fake_engine, scene)
