@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import panel as pn
 import param
@@ -18,8 +19,16 @@ def _script(name: str) -> str:
     return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", name))
 
 
+TEXT, NUMBER, NOTHING = (str,), (int, float), (type(None),)
+
+
 class Component(pn.custom.JSComponent):
-    """`state` is what the script draws, replaced as a whole; `answer` is called with every message that it sends, a dictionary."""
+    """`state` is what the script draws, replaced as a whole; `answer` is called with every message that it sends, a dictionary.
+
+    takes: key of a message -> the types of its value. Anyone can send a page anything: what is not of these types never reaches `answer`.
+    """
+
+    takes: ClassVar[dict[str, tuple[type, ...]]] = {}
 
     state = param.Dict(default={}, doc="What is drawn.")
 
@@ -31,7 +40,13 @@ class Component(pn.custom.JSComponent):
         super().__init__(sizing_mode="stretch_width", margin=0, **params)
 
     def _handle_msg(self, data: Any) -> None:
-        self._answer(data)
+        if isinstance(data, dict) and data and all(self._fits(key, value) for key, value in data.items()):
+            self._answer(data)
+
+    def _fits(self, key: str, value: Any) -> bool:
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return isinstance(value, self.takes.get(key, ())) and (not isinstance(value, list) or all(isinstance(part, str) for part in value))
 
     def show(self, **state: Any) -> None:
         """Draw `state` if it differs from what is drawn."""
@@ -47,12 +62,14 @@ class Form(Component):
 
     spec = param.Dict(default={}, doc="The controls (form.py).")
 
+    takes = {"edit": TEXT, "value": (str, list), "preset": TEXT, "flows": (list,)}
     _esm = _script("form.js")
 
 
 class Takeaway(Component):
     """Share, Keep, Export and Code, each a button with a popover. Sends {"keep": name}; the browser copies and fetches by itself."""
 
+    takes = {"keep": TEXT}
     _esm = _script("takeaway.js")
 
 
@@ -62,24 +79,28 @@ class Transport(Component):
     Sends {"action": name}, {"speed": steps a second or null} and {"drawn": number}.
     """
 
+    takes = {"action": TEXT, "speed": NUMBER + NOTHING, "drawn": NUMBER}
     _esm = _script("transport.js")
 
 
 class Status(Component):
     """The sentence on the present phase, notes, and what went wrong; read aloud by screen readers. Sends {"dismiss": true}."""
 
+    takes = {"dismiss": (bool,)}
     _esm = _script("status.js")
 
 
 class Legend(Component):
     """A panel's legend, choices, fact and note. Sends {"toggle": entry} and {"choose": option, "value": value}."""
 
+    takes = {"toggle": TEXT, "choose": TEXT, "value": TEXT}
     _esm = _script("legend.js")
 
 
 class Scrubber(Component):
     """The step that the valley shows and the sentence tells of: any of the run, or the newest. Sends {"moment": step or null}."""
 
+    takes = {"moment": NUMBER + NOTHING}
     _esm = _script("scrubber.js")
 
 
@@ -89,6 +110,7 @@ class ViewBar(Component):
     Sends {"smoothing": steps}, {"span": name}, {"unit": name} and {"follow": true}.
     """
 
+    takes = {"smoothing": TEXT, "span": TEXT, "unit": TEXT, "follow": (bool,)}
     _esm = _script("viewbar.js")
 
 
@@ -98,6 +120,7 @@ class RunList(Component):
     Sends {"pick": name}, {"drop": name}, {"delete": name} and {"flows": [...]}.
     """
 
+    takes = {"pick": TEXT, "drop": TEXT, "delete": TEXT, "flows": (list,)}
     _esm = _script("runs.js")
 
 

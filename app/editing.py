@@ -23,6 +23,7 @@ def fitting(config: RunConfig, **fields: Any) -> RunConfig:
     Flows and observables that do not exist for the optimizer are left out; data and model follow one another, and the loss and the width
     follow them.
     """
+    fields = {name: RunConfig.check(name, value) if name in RunConfig.fields() else value for name, value in fields.items()}
     optimizer = fields.get("optimizer", config.optimizer)
     flows = fields.setdefault("flows", [flow for flow in config.flows if exists(flow, optimizer)])
     if "observe" not in fields and not (optimizer == "rmsprop" and "central" in flows):

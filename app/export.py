@@ -88,8 +88,8 @@ async def snapshot(session: Session, folder: Path) -> Snapshot:
     checkpoint = folder / CHECKPOINT
     with suppress(CflowsError):  # a lost worker: the rows are worth keeping all the same
         await runner.save(checkpoint)
-    # After the checkpoint, so that its step is among them; a copy, since the run goes on meanwhile.
-    rows = session.history.copy()
+    # After the checkpoint, so that its step is among them; a copy, since the run goes on meanwhile. The visitor may see another by now.
+    rows = runner.history.copy()
     return Snapshot(name, runner.config, rows, runner.facts.to_plain(), checkpoint if checkpoint.exists() else None)
 
 

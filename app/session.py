@@ -57,7 +57,8 @@ class Session(param.Parameterized):
         self._engine = engine
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
-        self._nothing = History()
+        self._nothing = History()  # another one whenever the visitor turns to something else
+        self._subject = self._nothing  # what the present action is about
         self._edited: dict[str, Any] = {}  # live fields whose new values the run does not have yet
         self._left = False
         self.runner: Runner | None = None
@@ -163,16 +164,16 @@ class Session(param.Parameterized):
     async def reset(self) -> None:
         """Begin again, paused, with the same initial weights, without what was changed while running, with the flows that are ticked."""
         self._renew(fitting(self.run_config, changes=(), flows=self.shown), None)
+        self._subject = self._nothing
         await self._runner(share=False)
 
     async def fork(self) -> None:
         """Go on with an independent copy of the run, and with the run itself as the `former` version: changes are the copy's."""
         runner = await self._runner()
-        running = runner.running
-        former, self.former, self.runner = self.former, runner, await runner.fork()
-        self.runner.speed = self.speed
+        running, twin = runner.running, await self._wanted(runner.fork())
+        former, self.former, self.runner = self.former, runner, twin
         if running:
-            self.runner.run()
+            twin.run()
         if former is not None:
             await former.release()
 
@@ -257,6 +258,9 @@ class Session(param.Parameterized):
 
     def limit(self, speed: float | None) -> None:
         """Set the most steps a second, None for no limit."""
+        if speed is not None and speed <= 0:
+            self.error = f"A run's speed is a positive number of steps a second, or unlimited, got {speed:g}: choose another."
+            return
         self.speed = speed
         if self.runner is not None:
             self.do(self._slow_down)
@@ -288,13 +292,14 @@ class Session(param.Parameterized):
 
     async def _guarded(self, action: Callable[..., Awaitable[None]], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         async with self._turn:
-            self.busy, self.error = True, ""
+            self.busy, self.error, self._subject = True, "", self._nothing
             try:
                 await action(*args, **kwargs)
             except _Superseded:
                 pass
             except CflowsError as problem:
-                self.error = str(problem)
+                if not self._superseded:  # else it is no concern of what is on screen now
+                    self.error = str(problem)
             except Exception as problem:
                 logger.exception("an action of the dashboard failed")
                 self.error = f"Something went wrong in cflows itself ({type(problem).__name__}: {problem}); the server's log says more."
@@ -304,19 +309,29 @@ class Session(param.Parameterized):
     async def _runner(self, share: bool = True) -> Runner:
         """The runner of what is shown, started or resumed if there is none."""
         if self.runner is None:
-            nothing, stored, config = self._nothing, self.stored, self.config
+            stored, config = self.stored, self.config
             engine = await self._engine()
             if stored is not None:
                 # The stored run is everyone's first screen: go on from its checkpoint, and write nothing back.
-                runner = await engine.resume(stored.path, record=False, history=stored.history)
+                made = engine.resume(stored.path, record=False, history=stored.history)
             else:
-                runner = await engine.start(config, share=share)
-            if nothing is not self._nothing or self._left:  # the visitor chose something else meanwhile
-                await runner.release()
-                raise _Superseded
-            runner.speed = self.speed
-            self.runner = runner
+                made = engine.start(config, share=share)
+            self.runner = await self._wanted(made)
         return self.runner
+
+    @property
+    def _superseded(self) -> bool:
+        """Whether the visitor turned to something else, or left, since the present action began."""
+        return self._subject is not self._nothing or self._left
+
+    async def _wanted(self, made: Awaitable[Runner]) -> Runner:
+        """The run that is being made, at this visitor's speed; let go again if it is not wanted any more by then."""
+        runner = await made
+        if self._superseded:
+            await runner.release()
+            raise _Superseded
+        runner.speed = self.speed
+        return runner
 
     @property
     def _versions(self) -> list[Runner]:
@@ -324,20 +339,18 @@ class Session(param.Parameterized):
         return [version for version in (self.runner, self.former) if version is not None]
 
     async def _read(self, run: str) -> None:
-        nothing = self._nothing
         try:
             stored = await asyncio.to_thread(self.shelf.open, run)
         finally:
             self.opening = ""
-        if nothing is self._nothing:  # else the visitor chose something else meanwhile
+        if not self._superseded:
             self._renew(stored.config.replace(changes=()), stored)
             self.preset, self.shown = CUSTOM, list(stored.config.flows)
 
     async def _own(self) -> Runner:
         """The runner, made this visitor's own if others watch it, who keep the former one."""
         if self.runner is not None and self.runner.viewers > 1:
-            shared, twin = self.runner, await self.runner.fork()
-            twin.speed = self.speed
+            shared, twin = self.runner, await self._wanted(self.runner.fork())
             if shared.running:
                 twin.run()
             self.runner = twin

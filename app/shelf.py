@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from cflows_core.store.files import ROOT, WriterLock
 
 ENDING = ".zarr"
 NAMED = re.compile(r"\w[\w+=. -]{0,79}")  # what a run may be called when it is kept
+LONGEST = 255  # bytes of a file's name
 REMEMBERED = 8  # opened runs
 
 
@@ -85,13 +87,15 @@ class Shelf:
             rule = "A run's name has 1 to 80 letters, digits, spaces and any of _ + = . -, and begins with a letter or a digit"
             raise StoreError(f"{rule}, got {name[:80]!r}: choose another.")
         path = self.folder / (name + ENDING)
-        if path.exists():
-            raise StoreError(f"There is a run called `{name}` already: choose another name, or delete that one in Compare.")
+        if len(os.fsencode(path.name)) > LONGEST:
+            raise StoreError(f"A run's name takes {LONGEST - len(ENDING)} bytes on the disk at most, got {len(name.encode())}: shorten it.")
         try:
+            self._must_be_new(path)
             self.folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".keeping-", dir=self.folder) as folder:
                 written = Path(folder) / path.name
                 write(written)
+                self._must_be_new(path)  # it may have been kept meanwhile, from another page
                 written.rename(path)
         except OSError as problem:
             raise StoreError(
@@ -114,6 +118,11 @@ class Shelf:
             raise StoreError(f"The run `{name}` cannot be deleted whole ({_reason(problem)}): delete {path} by hand.") from problem
         finally:
             lock.release()
+
+    def _must_be_new(self, path: Path) -> None:
+        if path.exists():
+            name = path.name.removesuffix(ENDING)
+            raise StoreError(f"There is a run called `{name}` already: choose another name, or delete that one in Compare.")
 
     def _found(self, name: str) -> Path:
         """The store of a run. A name may come from an address: only what lies in the folder itself is ever opened or deleted."""

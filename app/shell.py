@@ -10,6 +10,7 @@ from typing import Any
 import panel as pn
 from bokeh.document import Document
 from jinja2 import Environment, FileSystemLoader
+from panel.io.resources import LOCAL_DIST
 
 from cflows_app.glossary import plain, term_of
 from cflows_app.pages.page import Page
@@ -33,6 +34,9 @@ class _Frame(pn.Template):
 
     def server_doc(self, doc: Document | None = None, title: str | None = None, location: Any = True) -> Document:
         doc = doc or pn.state.curdoc or Document()
+        # Panel learns from the browser's request that its style sheets are here, too; a page that is made
+        # again, because its browser came back later than the server waited, has no request.
+        doc.template_variables["dist_url"] = LOCAL_DIST
         with doc.models.freeze():
             super().server_doc(doc, title, location)
             for name, plot in self.page.figures.items():

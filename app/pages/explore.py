@@ -175,6 +175,7 @@ class ExplorePage(Page):
             self.session.do(self.session.keep, str(message["keep"]).strip())
 
     def _on_scrubber(self, message: dict[str, Any]) -> None:
-        if "moment" in message and isinstance(message["moment"], (int, float, type(None))):
-            self.moment = None if message["moment"] is None else int(message["moment"])
-            self._stale = True
+        history, moment = self.session.history, message["moment"]
+        kept = moment is not None and len(history)
+        self.moment = int(min(max(moment, history.steps[0]), history.steps[-1])) if kept else None
+        self._stale = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -93,8 +94,9 @@ class Page:
         self._stale = True
 
 
-def _width(text: Any, former: float) -> float:
+def _width(text: str, former: float) -> float:
     try:
-        return min(max(float(text), 0.0), WIDEST)
-    except (TypeError, ValueError):
+        width = float(text)
+    except ValueError:
         return former
+    return former if math.isnan(width) else min(max(width, 0.0), WIDEST)

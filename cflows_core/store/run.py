@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cflows_core.config import RunConfig
-from cflows_core.errors import StoreError
+from cflows_core.errors import CflowsError, StoreError
 from cflows_core.frames import STATUSES, Event, Frame, Value
 from cflows_core.store.arrays import ArraySpec
 from cflows_core.store.document import events_from_json, read_document
+from cflows_core.store.files import ROOT
 from cflows_core.store.layout import source
 
 if TYPE_CHECKING:
@@ -51,10 +52,19 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """The run stored at `path`. Raises StoreError where there is none, or one of a newer schema."""
+        """The run stored at `path`. Raises StoreError where there is none, one of a newer schema, or a damaged root document."""
         root = Path(path)
-        attributes, specs = read_document(root)
-        return cls(attributes, {spec.path: spec for spec in specs}, {}, root)
+        try:
+            attributes, specs = read_document(root)
+            run = cls(attributes, {spec.path: spec for spec in specs}, {}, root)
+            whole = run.rows >= 0 and (not run.rows or {"step", "wall_time", "gradients"} <= run._specs.keys())
+        except CflowsError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError):
+            whole = False
+        if not whole:
+            raise StoreError(f"The root document of {root} is damaged ({ROOT}): copy the run again from where it came, or delete it.")
+        return run
 
     @classmethod
     def from_arrays(cls, attributes: dict[str, Any], arrays: dict[str, tuple[ArraySpec, np.ndarray]]) -> Run:

@@ -130,13 +130,13 @@ def test_a_run_is_kept_while_it_goes_on_and_continues_where_it_was(tmp_path):
             session = Session(ready, shelf=shelf)
             session.config, session.stored = TINY, None
             for _ in range(5):
-                await session.step()
+                await session.do(session.step)
             await session.keep("five")
             assert session.kept == (1, "five", "")
             await session.keep("five")
             assert session.kept[:2] == (2, "")
             assert "There is a run called `five` already" in session.kept[2]
-            await session.run()
+            await session.do(session.run)
             await session.runner.wait_for(11, timeout=60)
 
             visitor = Session(ready, shelf=shelf)
@@ -147,7 +147,7 @@ def test_a_run_is_kept_while_it_goes_on_and_continues_where_it_was(tmp_path):
             assert (visitor.opening, visitor.error, visitor.preset, visitor.status) == ("", "", CUSTOM, "stored")
             assert visitor.history.steps.tolist() == session.history.steps.tolist()[: len(visitor.history)]
             before = len(visitor.history)
-            await visitor.step()
+            await visitor.do(visitor.step)
             assert len(visitor.history) == before + 1
             for flow in ("discrete", "central", "rod"):
                 np.testing.assert_array_equal(
