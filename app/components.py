@@ -26,6 +26,7 @@ class Component(pn.custom.JSComponent):
     """`state` is what the script draws, replaced as a whole; `answer` is called with every message that it sends, a dictionary.
 
     takes: key of a message -> the types of its value. Anyone can send a page anything: what is not of these types never reaches `answer`.
+    A script numbers its messages, and draws no state of before the last one: it would turn a control back that was just moved (dom.js).
     """
 
     takes: ClassVar[dict[str, tuple[type, ...]]] = {}
@@ -37,10 +38,16 @@ class Component(pn.custom.JSComponent):
 
     def __init__(self, answer: Callable[[dict[str, Any]], None], **params: Any):
         self._answer = answer
+        self._heard = 0  # number of the script's last message
         super().__init__(sizing_mode="stretch_width", margin=0, **params)
 
     def _handle_msg(self, data: Any) -> None:
-        if isinstance(data, dict) and data and all(self._fits(key, value) for key, value in data.items()):
+        if not isinstance(data, dict):
+            return
+        number = data.pop("sent", None)
+        if isinstance(number, int):
+            self._heard = number
+        if data and all(self._fits(key, value) for key, value in data.items()):
             self._answer(data)
 
     def _fits(self, key: str, value: Any) -> bool:
@@ -50,6 +57,7 @@ class Component(pn.custom.JSComponent):
 
     def show(self, **state: Any) -> None:
         """Draw `state` if it differs from what is drawn."""
+        state["heard"] = self._heard
         if state != self.state:
             self.state = state
 

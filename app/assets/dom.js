@@ -58,3 +58,11 @@ function able(button, yes) {
 function setText(element, text) {
   if (element.textContent !== text) element.textContent = text
 }
+
+// The conversation with the server: gives what sends a message, and lets `draw` whatever the server says once it has heard the last one.
+// What it said before would turn back a control that was just moved.
+function converse(model, draw) {
+  let sent = 0
+  model.on("state", () => { if ((model.state.heard ?? 0) >= sent) draw() })
+  return (message) => model.send_msg({...message, sent: ++sent})
+}

@@ -2,9 +2,10 @@
 const POSITIONS = 240 // of the step size's slider
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const spec = model.spec
   const fields = new Map()
-  const send = (name, value) => model.send_msg({edit: name, value})
+  const send = (name, value) => tell({edit: name, value})
 
   function control(field) {
     const id = `field-${field.name}`
@@ -38,7 +39,7 @@ export function render({model}) {
     groups.get(group).append(h("option", {value, disabled: Boolean(missing), title: missing}, missing ? `${label} (data not found)` : label))
   }
   const custom = h("option", {value: "custom", hidden: true}, "Your own")
-  const preset = h("select", {id: "preset", "data-term": "page.preset", onchange: () => model.send_msg({preset: preset.value})}, custom, [...groups.values()])
+  const preset = h("select", {id: "preset", "data-term": "page.preset", onchange: () => tell({preset: preset.value})}, custom, [...groups.values()])
   const look = h("p", {class: "look"})
 
   // Optimizer
@@ -89,7 +90,7 @@ export function render({model}) {
 
   // Flows
   const usual = spec.flows.entries.length
-  const flows = boxes("flows", [...spec.flows.entries, ...spec.flows.compared], (chosen) => model.send_msg({flows: chosen}))
+  const flows = boxes("flows", [...spec.flows.entries, ...spec.flows.compared], (chosen) => tell({flows: chosen}))
   const [own, others] = [flows.elements.slice(0, usual), flows.elements.slice(usual)]
   const compared = h("div", {class: "flows compared", role: "group", "aria-label": "Flows for comparison"}, h("span", {class: "column", "aria-hidden": "true"}, "For comparison"), others)
 
@@ -139,7 +140,6 @@ export function render({model}) {
     changes.replaceChildren(h("h2", {}, "Changed while running"), h("ul", {}, changed.map((text) => h("li", {}, text))))
   }
 
-  model.on("state", draw)
   draw()
   return form
 }

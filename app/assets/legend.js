@@ -2,6 +2,7 @@
 const MANY = 4 // values of a choice, beyond which it is a list to open (shell.py)
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const entries = h("div", {class: "entries", role: "group", "aria-label": "Curves"})
   const choices = h("div", {class: "choices"})
   const note = h("p", {class: "note", hidden: true})
@@ -13,7 +14,7 @@ export function render({model}) {
     const {label, term, color, dash, width, on} = entry
     return h("button", {
       type: "button", class: "entry", "aria-pressed": String(on), "data-term": term, title: term ? null : on ? `Hide “${label}”` : `Show “${label}”`,
-      onclick: () => model.send_msg({toggle: label}),
+      onclick: () => tell({toggle: label}),
     }, swatch(color, dash, width), label)
   }
 
@@ -29,7 +30,7 @@ export function render({model}) {
     for (const {name, label, values, value} of state.choices ?? []) {
       if (!controls.has(name)) {
         const make = values.length > MANY ? dropdown : segmented
-        const control = make(`${state.key}-${name}`, label, values, (chosen) => model.send_msg({choose: name, value: chosen}))
+        const control = make(`${state.key}-${name}`, label, values, (chosen) => tell({choose: name, value: chosen}))
         controls.set(name, control)
         choices.append(control.element)
       }
@@ -44,7 +45,6 @@ export function render({model}) {
     fact.title = state.about ?? ""
   }
 
-  model.on("state", draw)
   draw()
   return h("div", {class: "key"}, choices, entries, fact, note)
 }

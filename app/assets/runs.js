@@ -7,6 +7,7 @@ function bytes(size) {
 }
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const list = h("ul", {class: "runs"})
   const where = h("p", {class: "hint"})
   const flows = h("div", {class: "flows"})
@@ -15,13 +16,13 @@ export function render({model}) {
 
   function make(entry) {
     const {name, label} = entry
-    const box = h("input", {type: "checkbox", onchange: () => model.send_msg(box.checked ? {pick: name} : {drop: name})})
+    const box = h("input", {type: "checkbox", onchange: () => tell(box.checked ? {pick: name} : {drop: name})})
     const chip = h("span", {class: "chip", "aria-hidden": "true"})
     const about = h("p", {class: "about"})
     const when = h("span", {})
     const open = h("a", {href: `./?run=${encodeURIComponent(name)}`, target: "_blank", "aria-label": `Open ${label} on Explore`}, "Open")
     const remove = h("button", {type: "button", class: "link", "aria-label": `Delete ${label}`, onclick: () => ask(name)}, "Delete")
-    const sure = h("button", {type: "button", class: "danger", onclick: () => { asking = null; model.send_msg({delete: name}) }}, "Delete for ever")
+    const sure = h("button", {type: "button", class: "danger", onclick: () => { asking = null; tell({delete: name}) }}, "Delete for ever")
     const spare = h("button", {type: "button", onclick: () => { ask(null); remove.focus() }}, "Keep")
     const question = h("div", {class: "question", role: "group", "aria-label": `Delete ${label}?`, hidden: true,
       onkeydown: (event) => { if (event.key === "Escape") { event.stopPropagation(); spare.click() } }}, sure, spare)
@@ -70,14 +71,13 @@ export function render({model}) {
     const state = model.state.flows ?? []
     if (!flows.children.length) {
       flows.append(...state.map(({value, label, color, dash}) => {
-        const box = h("input", {type: "checkbox", value, onchange: () => model.send_msg({flows: [...flows.querySelectorAll("input:checked")].map(({value}) => value)})})
+        const box = h("input", {type: "checkbox", value, onchange: () => tell({flows: [...flows.querySelectorAll("input:checked")].map(({value}) => value)})})
         return h("label", {class: "flow"}, box, swatch(color, dash), label)
       }))
     }
     for (const [i, box] of [...flows.querySelectorAll("input")].entries()) box.checked = state[i].on
   }
 
-  model.on("state", draw)
   draw()
   return h("div", {class: "sheet"},
     h("fieldset", {}, h("legend", {}, "Curves"), flows),

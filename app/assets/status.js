@@ -2,10 +2,11 @@
 const SAY_EVERY = 10000 // milliseconds, for the step alone; a new sentence is said at once
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const sentence = h("p", {class: "sentence", tabindex: -1})
   const notes = h("ul", {class: "notes"})
   const problem = h("p", {})
-  const dismiss = h("button", {type: "button", class: "plain", title: "Dismiss", "aria-label": "Dismiss", onclick: () => model.send_msg({dismiss: true})}, "×")
+  const dismiss = h("button", {type: "button", class: "plain", title: "Dismiss", "aria-label": "Dismiss", onclick: () => tell({dismiss: true})}, "×")
   const banner = h("div", {class: "banner", role: "alert", hidden: true}, problem, dismiss)
   const live = h("div", {class: "said", role: "status", "aria-live": "polite"})
   let said = "", saidAt = 0
@@ -34,7 +35,6 @@ export function render({model}) {
     }
   }
 
-  model.on("state", draw)
   draw()
   return h("div", {class: "word"}, banner, sentence, notes, live)
 }

@@ -7,6 +7,7 @@ const FILES = [
 const SAID_FOR = 2500 // milliseconds that a button says what it did
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const open = (name, label, help, begin) => {
     const button = h("button", {type: "button", title: help, "aria-haspopup": "dialog", "aria-expanded": "false"}, label)
     const pop = h("div", {class: "pop", popover: "auto", role: "dialog", "aria-label": label, id: `pop-${name}`})
@@ -73,7 +74,7 @@ export function render({model}) {
   function keepIt() {
     keeping = true
     setText(keptAs, "Storing …")
-    model.send_msg({keep: named.value})
+    tell({keep: named.value})
   }
 
   function sayKept([, name, problem]) {
@@ -147,7 +148,6 @@ export function render({model}) {
     }
   }
 
-  model.on("state", draw)
   draw()
   const parts = [share, keep, exporting, code]
   // Escape closes the popover, and not the drawer around it as well.

@@ -10,6 +10,7 @@ const ICONS = {
 const SPEEDS = [1, 2, 5, 10, 20, 50, 100, null]
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const buttons = {}
   const actions = [
     ["run", "Run", "Run, or continue what is shown"],
@@ -21,14 +22,14 @@ export function render({model}) {
   ]
   for (const [name, label, help] of actions) {
     const icon = h("svg", {viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true"}, h("path", {d: ICONS[name]}))
-    buttons[name] = h("button", {type: "button", class: `action ${name}`, title: help, onclick: () => buttons[name].getAttribute("aria-disabled") !== "true" && model.send_msg({action: name})}, icon, label)
+    buttons[name] = h("button", {type: "button", class: `action ${name}`, title: help, onclick: () => buttons[name].getAttribute("aria-disabled") !== "true" && tell({action: name})}, icon, label)
   }
 
   const shownSpeed = h("output", {for: "speed"})
   const speed = h("input", {
     type: "range", id: "speed", min: 0, max: SPEEDS.length - 1, step: 1, "data-term": "page.speed",
     oninput: () => sayLimit(SPEEDS[speed.value]),
-    onchange: () => model.send_msg({speed: SPEEDS[speed.value]}),
+    onchange: () => tell({speed: SPEEDS[speed.value]}),
   })
   function sayLimit(limit) {
     setText(shownSpeed, limit == null ? "max" : `${limit}/s`)
@@ -65,10 +66,7 @@ export function render({model}) {
     requestAnimationFrame(() => requestAnimationFrame(() => model.send_msg({drawn: drawing})))
   }
 
-  model.on("state", () => {
-    draw()
-    tellDrawn()
-  })
+  model.on("state", tellDrawn)
   draw()
   return h("div", {class: "deck"},
     h("div", {class: "actions", role: "group", "aria-label": "Run"}, Object.values(buttons)),

@@ -1,12 +1,13 @@
 // What holds for all panels: how much is smoothed, how many steps are shown, and a way back to the newest.
 export function render({model}) {
+  const tell = converse(model, draw)
   const smoothing = h("input", {
     type: "number", id: "smoothing", min: 0, max: 100, step: 5, "data-term": "page.smoothing",
-    onchange: () => model.send_msg({smoothing: smoothing.value}),
+    onchange: () => tell({smoothing: smoothing.value}),
   })
-  const shown = segmented("span", "Steps shown", model.state.spans.map(([value, text]) => [value, text, "page.span"]), (value) => model.send_msg({span: value}))
-  const unit = segmented("unit", "The horizontal axis counts", model.state.units.map(([value, text]) => [value, text, `page.${value}`]), (value) => model.send_msg({unit: value}))
-  const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => model.send_msg({follow: true})}, "Follow")
+  const shown = segmented("span", "Steps shown", model.state.spans.map(([value, text]) => [value, text, "page.span"]), (value) => tell({span: value}))
+  const unit = segmented("unit", "The horizontal axis counts", model.state.units.map(([value, text]) => [value, text, `page.${value}`]), (value) => tell({unit: value}))
+  const follow = h("button", {type: "button", class: "follow", title: "Show the newest steps again, with limits that fit", onclick: () => tell({follow: true})}, "Follow")
 
   // The picture is made in the page, of what stands there (figure.js).
   const panels = [...document.querySelectorAll("article.card")].map(({id, ariaLabel}) => [ariaLabel, id])
@@ -26,7 +27,6 @@ export function render({model}) {
     hide(follow, following, save.firstChild)
   }
 
-  model.on("state", draw)
   draw()
   return h("div", {class: "tools"},
     h("label", {for: "smoothing", "data-term": "page.smoothing"}, "Smoothing"), smoothing, shown.element, unit.element, save, follow)

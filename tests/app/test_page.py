@@ -170,7 +170,7 @@ def test_a_visitor_looks_back(fake_engine):
         page.session.runner.play(5)
         page.tick()
         assert valley.points["central"].data["y"][0] == pytest.approx(expected, rel=1e-6)
-        assert page.scrubber.state == {"first": 0, "last": 304, "moment": 250}
+        assert page.scrubber.state == {"first": 0, "last": 304, "moment": 250, "heard": 0}
         page._on_scrubber({"moment": None})
         page.tick()
         assert not page.canvas.moment.visible
@@ -305,3 +305,17 @@ def test_one_is_made_ahead():
         await ahead.ready()
 
     asyncio.run(scene())
+
+
+def test_a_component_says_which_message_it_has_heard(fake_engine):
+    """So that its script draws nothing of before its last one."""
+
+    async def scene(page: ExplorePage):
+        page.viewbar._handle_msg({"smoothing": "30", "sent": 7})
+        page.tick()
+        assert (page.viewbar.state["smoothing"], page.viewbar.state["heard"]) == (30, 7)
+        page.viewbar._handle_msg({"sent": "8", "smoothing": "40"})  # no script numbers so
+        page.tick()
+        assert (page.viewbar.state["smoothing"], page.viewbar.state["heard"]) == (40, 7)
+
+    play_page(fake_engine, scene)

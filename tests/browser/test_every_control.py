@@ -131,10 +131,14 @@ def test_every_control_of_compare(tour):
     page, visit = tour.page, tour.visit
     shelf = visit.server.log.parent / "runs"
     runs = [f"{tour.folder.name} {i}" for i in (1, 2)]
+    shutil.rmtree(shelf, ignore_errors=True)  # what other visits kept
     for name in runs:
         shutil.copytree(STORED / "digits-mlp.zarr", shelf / f"{name}.zarr")
-    page.goto(f"{visit.server.url}compare")
+    page.goto(f"{visit.server.url}compare?run=nothing.zarr")
     page.wait_for_selector("html[data-ready]", timeout=60_000)
+    page.get_by_text("There is no run called 'nothing.zarr'").first.wait_for()
+    visit.button("Dismiss").click()
+    page.locator(".banner").wait_for(state="hidden")
     with visit.sidebar():
         for i, name in enumerate(runs):
             page.get_by_label(name, exact=True).check()
