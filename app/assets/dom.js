@@ -45,5 +45,7 @@ function setSentence(element, text) {
 }
 
 function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text
+  if (element.textContent === text) return
+  element.textContent = text
+  delete element.dataset.text // so that the sentence that stood there can be set again
 }

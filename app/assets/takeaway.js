@@ -70,6 +70,7 @@ export function render({model}) {
   let keeping = false, tries = 0
 
   function keepIt() {
+    if (keeping) return // a double click keeps once
     keeping = true
     setText(keptAs, "Storing …")
     model.send_msg({keep: named.value})
