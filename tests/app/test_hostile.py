@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.models import ImportedStyleSheet
@@ -17,6 +18,7 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
+from cflows_app.streaming import single
 from cflows_core.config import RunConfig
 from cflows_core.errors import EngineError, StoreError
 from tests.app.conftest import FakeRunner, done, play, play_page
@@ -232,3 +234,7 @@ def test_a_run_that_cannot_go_on_from_its_end_says_so(stored, fake_engine, make_
         assert session.error == f"first.zarr has no checkpoint of its last step: it is computed again {since}."
 
     play(fake_engine, scene)
+
+
+def test_what_a_divergence_leaves_is_infinite_without_a_warning():
+    np.testing.assert_array_equal(single(np.array([1e300, -1e300, 0.5, np.nan])), np.array([np.inf, -np.inf, 0.5, np.nan], np.float32))
