@@ -84,6 +84,8 @@ async def snapshot(session: Session, folder: Path) -> Snapshot:
     if runner is None:
         if stored is None:
             raise StoreError(NOTHING)
+        if not stored.path.exists():  # deleted meanwhile: what is drawn is all that is left of it
+            return Snapshot(name, stored.config, stored.history, stored.facts.to_plain())
         return Snapshot(name, stored.config, await asyncio.to_thread(Run.open, stored.path), {})
     checkpoint = folder / CHECKPOINT
     with suppress(CflowsError):  # a lost worker: the rows are worth keeping all the same

@@ -22,7 +22,7 @@ from cflows_app.shelf import Shelf
 from cflows_app.stored import Stored, stored_run
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
-from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.errors import CflowsError, ConfigError, StoreError
 from cflows_core.facts import Facts
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
@@ -312,12 +312,20 @@ class Session(param.Parameterized):
             stored, config = self.stored, self.config
             engine = await self._engine()
             if stored is not None:
+                if not stored.path.exists():
+                    raise StoreError(f"{stored.path.name} was deleted, so it cannot go on: Keep what is drawn, or Reset to begin again.")
                 # The stored run is everyone's first screen: go on from its checkpoint, and write nothing back.
                 made = engine.resume(stored.path, record=False, history=stored.history)
             else:
                 made = engine.start(config, share=share)
             self.runner = await self._wanted(made)
+            if stored is not None and len(self.runner.history) < len(stored.history):
+                self.error = f"{stored.path.name} has no checkpoint of its last step: it is computed again {self._since}."
         return self.runner
+
+    @property
+    def _since(self) -> str:
+        return f"from step {self.history.steps[-1]:,} on" if len(self.history) else "from its beginning"
 
     @property
     def _superseded(self) -> bool:

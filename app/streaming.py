@@ -144,6 +144,12 @@ class Column:
     smooth: bool = False
 
 
+def single(values: np.ndarray) -> np.ndarray:
+    """In single precision, which the browser keeps; what is larger, after a divergence, is infinite and not drawn."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
+
+
 def _short(values: np.ndarray) -> list[float]:
     """With as many digits as single precision has, which the browser keeps; a list, as an array would be a message of its own."""
     return [float(f"{value:.8g}") for value in values]
@@ -222,7 +228,7 @@ class Table:
         steps = plan.steps(reading.of(start, stop).steps).astype(float)
         data: dict[str, np.ndarray] = {"step": steps, "x": reading.place(steps)}
         for column in self.columns.values():
-            data[column.name] = plan.values(self._read(column, reading, start, stop)).astype(np.float32)
+            data[column.name] = single(plan.values(self._read(column, reading, start, stop)))
         self.source.data = data  # type: ignore[assignment]
         self._known = len(reading.history)
 

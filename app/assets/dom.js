@@ -56,7 +56,9 @@ function able(button, yes) {
 }
 
 function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text
+  if (element.textContent === text) return
+  element.textContent = text
+  delete element.dataset.text // so that the sentence that stood there can be set again
 }
 
 // The conversation with the server: gives what sends a message, and lets `draw` whatever the server says once it has heard the last one.

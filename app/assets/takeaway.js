@@ -72,6 +72,7 @@ export function render({model}) {
   let keeping = false, tries = 0
 
   function keepIt() {
+    if (keeping) return // a double click keeps once
     keeping = true
     setText(keptAs, "Storing …")
     tell({keep: named.value})

@@ -10,7 +10,7 @@ from bokeh.events import RangesUpdate
 from bokeh.models import ColumnDataSource, Line, Patch, Scatter
 from bokeh.plotting import figure
 
-from cflows_app.streaming import Reading
+from cflows_app.streaming import Reading, single
 from cflows_app.theme import STROKES, Stroke
 from cflows_app.views.base import View
 from cflows_app.views.canvas import FORMER, Canvas, render
@@ -187,4 +187,4 @@ def _fewer(rows: slice, dense: bool) -> slice:
 
 def _fill(source: ColumnDataSource, places: np.ndarray) -> None:
     if len(places) or len(source.data["x"]):
-        source.data = {"x": places[:, 0].astype(np.float32), "y": places[:, 1].astype(np.float32)}
+        source.data = {"x": single(places[:, 0]), "y": single(places[:, 1])}

@@ -201,9 +201,11 @@ def make_history():
 
 
 @pytest.fixture
-def stored(monkeypatch):
+def stored(monkeypatch, tmp_path_factory):
     """The first preset has a stored run of 300 steps."""
-    run = Stored(Path("first.zarr"), RunConfig(), synthetic_history(300))
+    path = tmp_path_factory.mktemp("stored") / "first.zarr"
+    path.mkdir()
+    run = Stored(path, RunConfig(), synthetic_history(300))
     monkeypatch.setattr(session_module, "stored_run", lambda name: run if name == DEFAULT else None)
     return run
 

@@ -7,6 +7,7 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 from bokeh.document import Document
 from bokeh.models import ImportedStyleSheet
@@ -17,6 +18,7 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
+from cflows_app.streaming import single
 from cflows_core.config import RunConfig
 from cflows_core.errors import EngineError, StoreError
 from tests.app.conftest import FakeRunner, done, play, play_page
@@ -196,6 +198,43 @@ def test_a_page_made_again_for_a_browser_that_came_late_asks_no_one_else(stored,
         document = page_template(make(session, tmp_path), "light").server_doc(Document())
         assert len(document.roots) > 5
         sheets = [model.url for model in document.models if isinstance(model, ImportedStyleSheet)]
-        assert sheets and all(url.startswith("static/") for url in sheets), sheets
+        assert sheets
+        assert all(url.startswith("static/") for url in sheets), sheets
 
     play(fake_engine, scene)
+
+
+def test_a_run_deleted_while_it_is_open_is_told_and_what_is_drawn_can_be_kept(tmp_path, fake_engine, make_history):
+    shelf = Shelf(tmp_path)
+    shelf.keep("first", Snapshot("first", RunConfig(steps=5), make_history(5), {}).to_zarr)
+
+    async def scene(session: Session):
+        session.shelf = shelf
+        session.visit("first.zarr")
+        await asyncio.gather(*session._tasks)
+        shelf.delete("first.zarr")
+        await session.do(session.run)
+        assert session.error == "first.zarr was deleted, so it cannot go on: Keep what is drawn, or Reset to begin again."
+        await session.do(session.keep, "again")
+        assert session.kept == (1, "again", "")
+        assert len(shelf.open("again.zarr").history) == 5
+
+    play(fake_engine, scene)
+
+
+@pytest.mark.parametrize(("rows", "since"), [(0, "from its beginning"), (200, "from step 199 on")])
+def test_a_run_that_cannot_go_on_from_its_end_says_so(stored, fake_engine, make_history, monkeypatch, tmp_path, rows, since):
+    async def resume(path, *, record=True, history=None):
+        return fake_engine.made(FakeRunner(fake_engine, RunConfig(), make_history(rows)))
+
+    monkeypatch.setattr(fake_engine, "resume", resume)
+
+    async def scene(session: Session):
+        await session.do(session.run)
+        assert session.error == f"first.zarr has no checkpoint of its last step: it is computed again {since}."
+
+    play(fake_engine, scene)
+
+
+def test_what_a_divergence_leaves_is_infinite_without_a_warning():
+    np.testing.assert_array_equal(single(np.array([1e300, -1e300, 0.5, np.nan])), np.array([np.inf, -np.inf, 0.5, np.nan], np.float32))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from pathlib import Path
 
 import numpy as np
 import param
@@ -30,8 +29,8 @@ from tests.app.conftest import done, play_page
 
 
 @pytest.fixture(autouse=True)
-def _stored(monkeypatch, make_history):
-    run = Stored(Path("first.zarr"), RunConfig(), make_history(300))
+def _stored(monkeypatch, make_history, tmp_path):
+    run = Stored(tmp_path, RunConfig(), make_history(300))
     monkeypatch.setattr(session_module, "stored_run", lambda name: run)
 
 
