@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import cflows_app.session as session_module
@@ -18,8 +16,8 @@ from tests.app.conftest import play
 
 
 @pytest.fixture(autouse=True)
-def _stored(monkeypatch, make_history):
-    run = Stored(Path("first.zarr"), RunConfig(), make_history(301), Facts(10, "cpu", "", "float64", 2, "exact"))
+def _stored(monkeypatch, make_history, tmp_path):
+    run = Stored(tmp_path, RunConfig(), make_history(301), Facts(10, "cpu", "", "float64", 2, "exact"))
     monkeypatch.setattr(session_module, "stored_run", lambda name: run)
 
 
