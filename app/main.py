@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import panel as pn
+from bokeh.events import DocumentReady
 from bokeh.settings import settings as bokeh_settings
 from tornado.websocket import WebSocketClosedError
 
@@ -166,8 +167,13 @@ def _alive(page: Page) -> pn.Template:
             with pn.io.hold(document):  # all news in one message, which the browser draws once
                 page.tick()
 
-        # Bokeh's own callback: it holds the document's lock while `tick` writes.
-        document.add_periodic_callback(draw, TICK)
+        def begin(_: DocumentReady) -> None:
+            if not drawing:
+                drawing.append(document.add_periodic_callback(draw, TICK))  # Bokeh's own: it holds the document's lock while `tick` writes
+
+        # Not before: Panel drops what changes between the moment at which the page is sent and the one at which the browser has it.
+        drawing: list[Any] = []
+        document.on_event(DocumentReady, begin)
         document.on_session_destroyed(lambda _: asyncio.ensure_future(page.leave()))
     return page_template(page, theme)
 

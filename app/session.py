@@ -320,12 +320,9 @@ class Session(param.Parameterized):
                 made = engine.start(config, share=share)
             self.runner = await self._wanted(made)
             if stored is not None and len(self.runner.history) < len(stored.history):
-                self.error = f"{stored.path.name} has no checkpoint of its last step: it is computed again {self._since}."
+                since = f"from step {self.history.steps[-1]:,} on" if len(self.history) else "from its beginning"
+                self.error = f"{stored.path.name} has no checkpoint of its last step: it is computed again {since}."
         return self.runner
-
-    @property
-    def _since(self) -> str:
-        return f"from step {self.history.steps[-1]:,} on" if len(self.history) else "from its beginning"
 
     @property
     def _superseded(self) -> bool:

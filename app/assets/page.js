@@ -93,6 +93,8 @@
     clearInterval(waiting)
     root.dataset.ready = "true"
     if (server !== chosen()) color()
+    // Curves that are added later come in the colours in which the server drew the page.
+    window.Bokeh.documents[0].on_change((change) => { if (change.attr === "renderers" && server !== chosen()) color() })
     const lost = document.getElementById("lost")
     window.Bokeh.documents[0].on_event("connection_lost", () => { lost.hidden = false })
     window.Bokeh.documents[0].on_event("client_reconnected", () => { lost.hidden = true })

@@ -268,3 +268,33 @@ def test_runs_in_words():
     assert in_words(RunConfig(optimizer="nadam", lr=1e-4, dataset="sorting", architecture="lstm", targets="onehot")).startswith(
         "NAdam, η = 0.0001 · LSTM"
     )
+
+
+def test_runs_that_have_little_in_common_are_drawn_together(shelf):
+    """One without a step, one of the optimizer alone, one thinned out, one with another optimizer and threshold."""
+    odd = {
+        "empty": (RunConfig(), 0),
+        "alone": (RunConfig(flows=["discrete"]), 40),
+        "thin": (RunConfig(record_every=7, steps=900), 50),
+        "adaptive": (RunConfig(optimizer="nadam", lr=1e-3, schedule="cosine(300, 0.1)"), 260),
+    }
+    for name, (config, steps) in odd.items():
+        shelf.keep(name, Snapshot("", config, synthetic_history(steps, config), {}).to_zarr)
+
+    async def scene(page: ComparePage):
+        page.pick([f"{name}.zarr" for name in odd])
+        for unit in ("step", "time"):
+            page._on_viewbar({"unit": unit})
+            for view in page.views:
+                for option, values in view.options.items():
+                    for value in values:
+                        page._on_legend(view, {"choose": option, "value": value})
+                        await settled(page)
+        assert page.error == ""
+        assert [last_step(page, layer) for layer in range(4)] == [-1, 39, 49, 259]
+        assert page.status.state["sentence"].startswith("4 runs, which differ in ")
+        rows = {row["label"]: row["cells"] for group in page.differences.state["groups"] for row in group["rows"]}
+        assert rows["Last step"] == ["0", "39", "49", "259"]
+        assert rows["Loss, central flow"][0] == "–"
+
+    visit(shelf, scene)

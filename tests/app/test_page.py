@@ -10,12 +10,14 @@ import numpy as np
 import param
 import pytest
 from bokeh.document import Document
+from bokeh.events import DocumentReady
+from panel.io.state import set_curdoc
 
 import cflows_app.session as session_module
 from cflows_app import form, texts
 from cflows_app.ahead import Ahead
 from cflows_app.glossary import glossary
-from cflows_app.main import _names, serve
+from cflows_app.main import _names, explore, serve
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
@@ -316,5 +318,20 @@ def test_a_component_says_which_message_it_has_heard(fake_engine):
         page.viewbar._handle_msg({"sent": "8", "smoothing": "40"})  # no script numbers so
         page.tick()
         assert (page.viewbar.state["smoothing"], page.viewbar.state["heard"]) == (40, 7)
+
+    play_page(fake_engine, scene)
+
+
+def test_nothing_is_drawn_before_the_browser_has_the_page(fake_engine):
+    """Panel would lose it; and nothing is drawn twice for a browser that says again that it is there."""
+
+    async def scene(page: ExplorePage):
+        document = Document()
+        with set_curdoc(document):
+            explore(page)
+        assert document.session_callbacks == []
+        for _ in range(2):
+            document.callbacks.trigger_event(DocumentReady())
+        assert len(document.session_callbacks) == 1
 
     play_page(fake_engine, scene)

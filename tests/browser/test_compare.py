@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cflows_app.theme import DARK
 from cflows_core.store import Run
 from tests.browser.conftest import Server, Visit, dashboard, visiting
 
@@ -80,6 +81,17 @@ def test_runs_are_laid_over_one_another_and_named_in_the_address(visit, kept):
     visit.page.get_by_label(kept[0], exact=True).uncheck()
     visit.page.wait_for_function(f"{POINTS.format('table')} === 0")
     visit.until(lambda: visit.page.url.endswith("compare?run=large+steps.zarr"))
+
+
+def test_a_run_that_is_ticked_after_the_theme_was_turned_has_its_colours(visit, kept):
+    compare(visit, kept[0])
+    visit.page.wait_for_function(f"{POINTS.format('table')} >= 30", timeout=60_000)
+    visit.page.locator("#theme").click()
+    visit.page.get_by_label(kept[1], exact=True).check()
+    visit.page.wait_for_function(f"{POINTS.format('table-1')} >= 30")
+    colors = """[...new Set(Bokeh.documents[0].get_model_by_name('loss_plot').renderers
+      .filter((renderer) => renderer.data_source.name === 'table-1').map((renderer) => renderer.glyph.line_color.value))]"""
+    visit.until(lambda: visit.page.evaluate(colors) == [DARK["rod"]])
 
 
 def test_a_flow_that_is_ticked_appears(visit, kept):
