@@ -24,7 +24,7 @@ app: $(APP)  ## Open the dashboard (makes .venv the first time)
 	$(BIN)/cflows app --show
 
 test: $(DEV)  ## The tests, without the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## The slow tests: the wheel in an empty environment, the long runs
 	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(PYTEST_ARGS)

@@ -308,8 +308,8 @@ def test_fork_here_overlays_both_versions(visit):
     visit.run(steps=5)
     visit.pause()
     visit.page.get_by_text("Faint curves").first.wait_for()
-    assert visit.model("former", "model.data.step.length") > 300
-    assert visit.model("loss_plot", "model.renderers.filter((r) => r.visible && r.data_source.name === 'former').length") > 4
+    assert visit.model("table-1", "model.data.step.length") > 300
+    assert visit.model("loss_plot", "model.renderers.filter((r) => r.visible && r.data_source.name === 'table-1').length") > 4
     visit.button("Drop former").click()
     visit.button("Fork here").wait_for()
     assert visit.page.get_by_text("Faint curves").count() == 0 or not visit.page.get_by_text("Faint curves").first.is_visible()
