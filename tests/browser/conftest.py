@@ -19,12 +19,7 @@ import pytest
 STARTS_WITHIN = 90.0  # seconds; a quiet machine needs three
 SIZES = {1440: 900, 1024: 768, 390: 844}  # a desktop, a small window, a phone
 THEMES = ("light", "dark")
-FIRST = {("dark", 390)}  # what differs most from what the other tests see; the others are slow tests
-SCREENS = [
-    pytest.param((theme, width), id=f"{theme}-{width}", marks=[] if (theme, width) in FIRST else [pytest.mark.slow])
-    for theme in THEMES
-    for width in SIZES
-]
+SCREENS = [(theme, width) for theme in THEMES for width in SIZES]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
@@ -199,7 +194,7 @@ def visit(browser: Any, server: Server, request: pytest.FixtureRequest) -> Itera
         yield visit
 
 
-@pytest.fixture(params=SCREENS)
+@pytest.fixture(params=SCREENS, ids=lambda screen: "{}-{}".format(*screen))
 def everywhere(browser: Any, server: Server, request: pytest.FixtureRequest) -> Iterator[Visit]:
     """A visitor in either theme on each size of screen."""
     theme, width = request.param

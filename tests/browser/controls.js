@@ -64,6 +64,15 @@ window.controls = (() => {
       const {data} = copy.getImageData(0, 0, canvas.width, canvas.height)
       return new Uint32Array(data.buffer).reduce((sum, pixel) => (31 * sum + pixel) | 0, 0)
     },
+    // The same once it has stood still: what was done before may still be under way, and then nothing tells the two apart.
+    async settled(canvas) {
+      let seen
+      do {
+        seen = this.picture(canvas)
+        await new Promise((done) => setTimeout(done, 400))
+      } while (this.picture(canvas) !== seen)
+      return seen
+    },
     // Of the controls within `selector`: what a visitor could not see, reach or read.
     faults(selector) {
       const here = all().filter((element) => shown(element) && around(element, selector) && !element.matches(".skip"))

@@ -8,7 +8,7 @@ import pytest
 
 from cflows_app.stored import RUNS
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 THEMES = [{"color_scheme": theme} for theme in ("light", "dark")]

@@ -10,7 +10,7 @@ from cflows_app.theme import DARK
 from cflows_core.store import Run
 from tests.browser.conftest import Server, Visit, dashboard, visiting
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 SMALL = "preset=digits-mlp&n_train=60&width=6&n_eigs=2&warm_start=0&steps=40"
 POINTS = "(window.Bokeh?.documents?.[0]?.get_model_by_name({!r})?.data.step.length ?? 0)"

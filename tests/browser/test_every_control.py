@@ -18,7 +18,7 @@ import pytest
 from cflows_app.stored import RUNS as STORED
 from cflows_core.config import RunConfig
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 HERE = Path(__file__).parent
 SMALL = "preset=digits-mlp&n_train=60&width=6&n_eigs=2&warm_start=0&steps=4000"
@@ -95,7 +95,7 @@ class Tour:
     def paints(self, panel: str, act: Any) -> None:
         """`act` changes the picture in a panel."""
         canvas = self.page.locator(f"#{panel} .plot canvas").first.element_handle()
-        before = canvas.evaluate("controls.picture")
+        before = canvas.evaluate("canvas => controls.settled(canvas)")
         act()
         self.until("([canvas, before]) => controls.picture(canvas) !== before", [canvas, before])
 
@@ -145,10 +145,8 @@ def test_every_control_of_compare(tour):
             tour.until("name => (Bokeh.documents[0].get_model_by_name(name)?.data.step.length ?? 0) > 300", ["table", "table-1"][i])
         for flow in ("Rod flow", "Stable flow", "Central flow", "Optimizer"):
             box = page.get_by_role("checkbox", name=flow, exact=True)
-            for _ in range(2):
-                drawn = page.evaluate(tour.curves("eigenvalues"))
-                box.click()
-                tour.until(f"{tour.curves('eigenvalues')} !== {drawn}")
+            tour.paints("eigenvalues", box.click)
+            tour.paints("eigenvalues", box.click)
         for flow in ("Rod flow", "Stable flow"):
             page.get_by_role("checkbox", name=flow, exact=True).check()
         tour.look("runs", "#side")

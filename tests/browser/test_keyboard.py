@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
 
 SMALL = "preset=digits-mlp&n_train=60&width=6&n_eigs=2&warm_start=0&steps=4000"
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
