@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ SMOOTHING = 20.0  # steps
 WIDEST = 100.0
 
 
-class Page:
+class Page(ABC):
     """A page's parts. name: as the frame's navigation has it; `assets/NAME.html` arranges the parts. description: for search engines."""
 
     name: ClassVar[str]
@@ -48,12 +49,13 @@ class Page:
         if palette is not self.canvas.palette:
             self.canvas.paint(palette, [view.figure for view in self.views])
 
+    @abstractmethod
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def leave(self) -> None:
-        """The visitor left."""
+        """The visitor left: let go what goes on for them."""
 
     # -- for pages ----------------------------------------------------------------------------------------------------------------
     def _options(self) -> dict[str, str]:
