@@ -33,13 +33,13 @@ logger = logging.getLogger("cflows")
 
 # Format -> how the file's name ends.
 ENDINGS = {"csv": ".csv", "netcdf": ".nc", "zarr": ".zarr.zip"}
-NOTHING = "There is nothing to export before the first step: press Run."
+NOTHING = "There is nothing to save before the first step: press Run."
 AT_ONCE = 2  # files being made at a time, for all visitors
 PART = 2**18  # bytes sent at a time
 
 
 def what_lacks(session: Session) -> str:
-    """A sentence where there is nothing to export, else nothing."""
+    """A sentence where there is nothing to save, else nothing."""
     return "" if len(session.history) else NOTHING
 
 

@@ -350,7 +350,7 @@ class Session(param.Parameterized):
             self.opening = ""
         if not self._superseded:
             self._renew(stored.config.replace(changes=()), stored)
-            self.preset, self.shown = CUSTOM, list(stored.config.flows)
+            self.preset, self.shown, self.error = CUSTOM, list(stored.config.flows), stored.lacks
 
     async def _own(self) -> Runner:
         """The runner, made this visitor's own if others watch it, who keep the former one."""

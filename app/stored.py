@@ -13,23 +13,32 @@ from cflows_core.history import History
 from cflows_core.presets import PRESETS
 from cflows_core.store import Run
 
+NAMED = 3  # series that a sentence names
 RUNS = Path(__file__).parent / "assets" / "runs"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A stored run as it is drawn: shared by all visitors, so its history is never appended to."""
+    """A stored run as it is drawn: shared by all visitors, so its history is never appended to.
+
+    lacks: a sentence on rows whose files are not there, or nothing.
+    """
 
     path: Path
     config: RunConfig
     history: History
     facts: Facts = field(default_factory=Facts)
+    lacks: str = ""
 
     @classmethod
     def of(cls, run: Run) -> Stored:
         """A run that lies on disk."""
         assert run.path is not None
-        return cls(run.path, run.config, History.from_run(run), Facts.from_plain(run.meta))
+        lacks = ""
+        if run.damaged:
+            series = ", ".join(run.damaged[:NAMED]) + (" …" if len(run.damaged) > NAMED else "")
+            lacks = f"{run.path.name} lacks rows of {series}, drawn as gaps: copy it again from where it came."
+        return cls(run.path, run.config, History.from_run(run), Facts.from_plain(run.meta), lacks)
 
 
 @functools.cache

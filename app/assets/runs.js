@@ -39,14 +39,15 @@ export function render({model}) {
   }
 
   function draw() {
-    const {entries = [], folder = "", known = false, full = false, picked = []} = model.state
+    const {entries = [], folder = "", known = false, most = 0, picked = []} = model.state
     setText(where, known ? `${entries.length === 1 ? "1 run" : `${entries.length} runs`} in ${folder}` : "Looking …")
     for (const entry of entries) {
       if (!rows.has(entry.name)) rows.set(entry.name, make(entry))
       const row = rows.get(entry.name)
       row.box.checked = picked.includes(entry.name)
-      row.box.disabled = Boolean(entry.problem) || (full && !row.box.checked)
-      row.box.title = full && !row.box.checked ? "Untick another run first: six at most are laid over one another" : ""
+      const full = picked.length === most && !row.box.checked
+      row.box.disabled = Boolean(entry.problem) || full
+      row.box.title = full ? `At most ${most} runs are laid over one another: untick one first` : ""
       row.chip.style.background = entry.color ? `var(--${entry.color})` : ""
       row.element.classList.toggle("on", Boolean(entry.color))
       setText(row.about, entry.about)

@@ -135,7 +135,7 @@ export function render({model}) {
   function draw() {
     const {lacks = "", kept = [0, "", ""]} = model.state
     keeps.disabled = Boolean(lacks)
-    if (lacks && keep.pop.matches(":popover-open")) setText(keptAs, lacks.replace("export", "keep"))
+    if (lacks && keep.pop.matches(":popover-open")) setText(keptAs, lacks)
     if (kept[0] !== tries) sayKept(kept)
     tries = kept[0]
     for (const {button} of files) button.disabled = Boolean(lacks)

@@ -163,6 +163,7 @@ class ComparePage(Page):
             raise
         if name in self.slots:  # else it was unticked meanwhile
             self.picked[name], self._stale = picked, True
+            self.error = picked.stored.lacks or self.error
 
     def _opened(self, name: str) -> Picked:
         stored = self.shelf.open(name)
@@ -224,7 +225,7 @@ class ComparePage(Page):
             folder=str(self.shelf.folder),
             known=self.entries is not None,
             entries=[self._entry(entry) for entry in self.entries or ()],
-            full=None not in self.slots,
+            most=len(self.slots),
             flows=[self._flow(flow) for flow in FLOW_NAMES],
             picked=[name for name in self.slots if name is not None],
         )

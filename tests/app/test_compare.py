@@ -160,7 +160,7 @@ def test_six_runs_at_most(shelf):
         page.pick(["one.zarr"])
         assert page.error == "At most 6 runs are laid over one another: untick one first."
         await settled(page)
-        assert page.runs.state["full"]
+        assert page.runs.state["most"] == len(page.runs.state["picked"]) == 6
         assert page.status.state["problem"] == page.error
         page._on_status({"dismiss": True})
         page.tick()

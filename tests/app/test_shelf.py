@@ -113,6 +113,17 @@ def test_a_damaged_run_is_listed_with_a_sentence(shelf):
         shelf.open("first.zarr")
 
 
+def test_rows_that_are_not_there_are_told(shelf):
+    assert shelf.open("first.zarr").lacks == ""
+    for name in ("central/loss", "rod/loss"):  # a chunk without a file would be one that was never written
+        for chunk in (shelf.folder / "second one.zarr" / name).glob("c.*"):
+            chunk.write_bytes(b"")
+    stored = shelf.open("second one.zarr")
+    assert stored.lacks == "second one.zarr lacks rows of central/loss, rod/loss, drawn as gaps: copy it again from where it came."
+    assert np.isnan(stored.history.series("central", "loss")).all()
+    assert np.isfinite(stored.history.series("discrete", "loss")).all()
+
+
 def test_no_folder_is_no_runs(tmp_path):
     assert Shelf(tmp_path / "none").entries() == ()
 

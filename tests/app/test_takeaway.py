@@ -142,7 +142,7 @@ def test_a_stored_run_is_exported_with_its_checkpoint(tmp_path):
 def test_without_a_step_there_is_a_sentence(tmp_path, form):
     session = Session(lambda: None)
     session.open(Asked(DEFAULT, TINY))
-    with pytest.raises(StoreError, match="nothing to export"):
+    with pytest.raises(StoreError, match="nothing to save"):
         asyncio.run(written(session, tmp_path, form))
     assert takeaway(session, "")["lacks"] == NOTHING
 

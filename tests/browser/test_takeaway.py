@@ -87,7 +87,7 @@ def test_the_files_arrive_and_an_unstarted_run_says_why_there_is_none(visit, tmp
             assert any(name.endswith("/zarr.json") for name in zipfile.ZipFile(path).namelist())
     visit.open(SMALL)
     visit.button("Export").click()
-    visit.page.get_by_text("There is nothing to export before the first step: press Run.").wait_for()
+    visit.page.get_by_text("There is nothing to save before the first step: press Run.").wait_for()
     assert visit.page.get_by_role("button", name="CSV").is_disabled()
     assert visit.server.health()["loop"]["busiest_ms"] < 1500
 
