@@ -8,9 +8,9 @@ from typing import Any
 import param
 
 from cflows_app.glossary import glossary
-from cflows_app.theme import FLOW_LABELS, STROKES
 from cflows_core.config import FLOW_NAMES, OBSERVABLES, RunConfig
 from cflows_core.optimizers import KINDS
+from cflows_core.palette import FLOW_LABELS, STROKES
 from cflows_core.presets import PRESETS
 from cflows_core.problems import files
 from cflows_core.rules import ABLATIONS, BY_FILE

@@ -14,8 +14,9 @@ from panel.io.resources import LOCAL_DIST
 
 from cflows_app.glossary import plain, term_of
 from cflows_app.pages.page import Page
-from cflows_app.theme import DARK, FONT, LIGHT, css_variables
+from cflows_app.theme import FONT, css_variables
 from cflows_app.views.base import View
+from cflows_core.palette import DARK, LIGHT
 
 ASSETS = Path(__file__).parent / "assets"
 PAGES = {"Explore": "./", "Compare": "./compare"}  # name -> address

@@ -7,11 +7,11 @@ from typing import Any
 
 from cflows_app.session import Session
 from cflows_app.streaming import Reading
-from cflows_app.theme import FLOW_NAMES
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
 from cflows_core.frames import STATUSES
 from cflows_core.optimizers import Optimizer
+from cflows_core.palette import FLOW_NAMES
 from cflows_core.phases import phase
 from cflows_core.problems.build import count_parameters
 from cflows_core.rules import is_file

@@ -16,11 +16,11 @@ from cflows_app.pages.page import SMOOTHING, Page
 from cflows_app.shelf import ENDING, Entry, Shelf
 from cflows_app.stored import Stored
 from cflows_app.streaming import Reading, Table
-from cflows_app.theme import FLOW_LABELS, LIGHT, STROKES, Stroke
 from cflows_app.views import OVER_STEPS
 from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.config import FLOW_NAMES
 from cflows_core.errors import CflowsError
+from cflows_core.palette import FLOW_LABELS, LIGHT, STROKES, Stroke
 from cflows_core.store import Run
 
 logger = logging.getLogger("cflows")

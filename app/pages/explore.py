@@ -14,10 +14,10 @@ from cflows_app.pages.page import SMOOTHING, Page
 from cflows_app.session import Session
 from cflows_app.streaming import Reading, Table
 from cflows_app.takeaway import takeaway
-from cflows_app.theme import LIGHT
 from cflows_app.turns import Turns
 from cflows_app.views import VIEWS
 from cflows_app.views.canvas import Canvas, at_once
+from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page

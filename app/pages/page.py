@@ -11,10 +11,10 @@ from bokeh.plotting import figure
 
 from cflows_app.components import Component, Legend, ViewBar
 from cflows_app.streaming import AXIS
-from cflows_app.theme import DARK, LIGHT
 from cflows_app.views.axis import SPANS, UNITS, StepAxis
 from cflows_app.views.base import View
 from cflows_app.views.canvas import Canvas
+from cflows_core.palette import DARK, LIGHT
 
 SMOOTHING = 20.0  # steps
 WIDEST = 100.0

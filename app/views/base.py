@@ -13,9 +13,9 @@ from bokeh.plotting import figure
 
 from cflows_app.glossary import term_of
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import Stroke
 from cflows_app.views.canvas import Canvas, at_once, render_all
 from cflows_app.views.limits import DECADES, Limits, use_scale
+from cflows_core.palette import Stroke
 
 LOG_OR_LINEAR = {"log": "log", "linear": "linear"}
 LINEAR_OR_LOG = {"linear": "linear", "log": "log"}

@@ -28,8 +28,9 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Table
-from cflows_app.theme import FONT, Stroke
+from cflows_app.theme import FONT
 from cflows_app.views.limits import use_scale
+from cflows_core.palette import Stroke
 
 FORMER = 0.4  # opacity of the former version's curves
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cflows_app.streaming import SETTLING, Column, Reading
-from cflows_app.theme import STROKES
 from cflows_app.views.base import LINEAR_OR_LOG, Curve, StepView
 from cflows_app.views.curves import MODES, fade
+from cflows_core.palette import STROKES
 
 UNIT = "covariance.unit"
 _SUBSCRIPTS = "₁₂₃₄₅₆"

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import FLOW_NAMES, STROKES, Stroke
 from cflows_app.views.base import Curve
+from cflows_core.palette import FLOW_NAMES, STROKES, Stroke
 
 MODES = 6  # modes drawn, at most
 # Flows for comparison -> their legend entry.

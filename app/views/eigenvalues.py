@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import FLOW_NAMES, STROKES
 from cflows_app.views.base import LINEAR_OR_LOG, Curve, StepView
 from cflows_app.views.curves import COMPARED, MODES, fade
 from cflows_core.optimizers import KINDS
+from cflows_core.palette import FLOW_NAMES, STROKES
 
 UNIT = "eigenvalues.unit"
 

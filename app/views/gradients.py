@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from cflows_app.streaming import Column, Reading
-from cflows_app.theme import FLOW_NAMES, STROKES
 from cflows_app.views.base import LOG_OR_LINEAR, Curve, StepView
 from cflows_app.views.canvas import Canvas
 from cflows_app.views.curves import COMPARED, curve, only
 from cflows_core.frames import COORDINATES
 from cflows_core.optimizers import KINDS
+from cflows_core.palette import FLOW_NAMES, STROKES
 
 UNIT, WEIGHT = "gradients.unit", "gradients.weight"
 UNITS = {

@@ -11,10 +11,10 @@ from bokeh.models import ColumnDataSource, Line, Patch, Scatter
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Reading, single
-from cflows_app.theme import STROKES, Stroke
 from cflows_app.views.base import View
 from cflows_app.views.canvas import FORMER, Canvas, render
 from cflows_app.views.limits import Limits
+from cflows_core.palette import STROKES, Stroke
 
 TRAILS = {"150": 150, "600": 600, "all": 100_000}
 PATHS = (

@@ -16,13 +16,13 @@ from cflows_app.mathml import mathml
 from cflows_app.session import Session
 from cflows_app.stored import Stored
 from cflows_app.streaming import Table
-from cflows_app.theme import LIGHT
 from cflows_app.views import VIEWS
 from cflows_app.views.axis import UNITS
 from cflows_app.views.canvas import Canvas
 from cflows_core.config import OPTIMIZER_NAMES, RunConfig
 from cflows_core.facts import Facts
 from cflows_core.frames import SERIES
+from cflows_core.palette import LIGHT
 from tests.app.conftest import play, synthetic_history
 
 

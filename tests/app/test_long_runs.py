@@ -10,12 +10,12 @@ import pytest
 from cflows_app.decimate import MAX_POINTS
 from cflows_app.smoothing import Smoother, gaussian_average
 from cflows_app.streaming import Reading, Table
-from cflows_app.theme import LIGHT
 from cflows_app.views import VIEWS
 from cflows_app.views.canvas import Canvas
 from cflows_app.views.valley import MOST_POINTS, ValleyView
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.history import History
+from cflows_core.palette import LIGHT
 
 LONG = 200_000
 NEWS = 3

@@ -22,10 +22,10 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
 from cflows_app.streaming import Reading
-from cflows_app.theme import DARK, LIGHT, STROKES
 from cflows_core.config import OBSERVABLES, OPTIMIZER_NAMES, RunConfig
 from cflows_core.errors import EngineError
 from cflows_core.history import History
+from cflows_core.palette import DARK, LIGHT, STROKES
 from cflows_core.rules import ABLATIONS
 from tests.app.conftest import done, play_page
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from cflows_app.theme import DARK, LIGHT, STROKES
+from cflows_core.palette import DARK, LIGHT, STROKES
 
 PALETTES = {"light": LIGHT, "dark": DARK}
 FLOWS = ("discrete", "stable", "central", "rod", "central_no_curvature", "modified", "stationary", "stationary_limit", "edge")

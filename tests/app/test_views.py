@@ -8,7 +8,6 @@ from bokeh.events import RangesUpdate
 from bokeh.models import LogScale
 
 from cflows_app.streaming import AXIS, Column, Reading, Table
-from cflows_app.theme import LIGHT
 from cflows_app.views import CovarianceView, DistanceView, EigenvalueView, GradientView, LossView, ValleyView
 from cflows_app.views.axis import StepAxis
 from cflows_app.views.canvas import Canvas
@@ -16,6 +15,7 @@ from cflows_app.views.curves import COMPARED
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.frames import Frame
 from cflows_core.history import History
+from cflows_core.palette import LIGHT
 
 STEPS = 320
 CONFIG = RunConfig(lr=0.3, changes=[(300, "lr", 0.1)])

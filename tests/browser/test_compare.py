@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cflows_app.theme import DARK
+from cflows_core.palette import DARK
 from cflows_core.store import Run
 from tests.browser.conftest import Server, Visit, dashboard, visiting
 

@@ -12,7 +12,7 @@ import pytest
 
 # Left to right, as in the architecture: a module may import its own layer and those before it.
 LAYERS: list[tuple[str, ...]] = [
-    ("_version", "errors"),
+    ("_version", "errors", "palette"),
     ("frames", "schedules", "measure", "facts"),
     ("fields",),
     ("rules",),
@@ -43,6 +43,7 @@ LAZY = {
     "dask": {"engine"},
     "distributed": {"engine"},
     "holoviews": {"figures"},
+    "IPython": {"figures"},
 }
 DASHBOARD = {"panel", "bokeh", "holoviews"}
 
