@@ -66,9 +66,14 @@ def table(runs: Sequence[Compared]) -> list[dict[str, Any]]:
         {"label": RunConfig.param[field].label, "term": f"field.{field}", "cells": [_written(field, config) for config in configs]}
         for field in differing(configs)
     ]
-    results = [{"label": label, "term": term, "cells": [_told(read, run.summary) for run in runs]} for label, term, read in RESULTS]
-    results = [row for row in results if any(cell != NOTHING for cell in row["cells"])]
-    return [{"title": title, "rows": fields}, {"title": "What came out", "rows": results}]
+    return [{"title": title, "rows": fields}, {"title": "What came out", "rows": outcomes([run.summary for run in runs])}]
+
+
+def outcomes(summaries: Sequence[dict[str, Any]], keys: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What came out of runs: a row for each of the results named, or for all, that one of them has."""
+    chosen = [result for result in RESULTS if not keys or result.key in keys]
+    rows = [{"label": result.label, "term": "", "cells": [_told(result.read, summary) for summary in summaries]} for result in chosen]
+    return [row for row in rows if any(cell != NOTHING for cell in row["cells"])]
 
 
 def _called(field: str) -> str:
@@ -107,20 +112,28 @@ def _variance(summary: dict[str, Any]) -> str:
     return _number(summary["flows"]["central"]["variance"][0]["ratio"], ".3f")
 
 
-# Label, card, and how it reads in a summary (store/summary.py).
-RESULTS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
-    ("Last step", "", lambda summary: f"{summary['last_step']:,}"),
-    ("Steps at the edge", "", lambda summary: f"{summary['flows']['central']['edge_steps']:,}"),
-    ("Loss, optimizer", "", _of("discrete", "loss")),
-    ("Loss, central flow", "", _of("central", "loss")),
-    ("λ₁/c at the edge, optimizer", "", _at_edge("discrete")),
-    ("λ₁/c at the edge, central flow", "", _at_edge("central")),
-    ("Distance / path, stable flow", "", _of("stable", "share_of_path", ".2%")),
-    ("Distance / path, central flow", "", _of("central", "share_of_path", ".2%")),
-    ("Distance / path, rod flow", "", _of("rod", "share_of_path", ".2%")),
-    ("Error of predicted loss, central", "", _of("central", "loss_error", ".2%")),
-    ("Error of predicted loss, rod", "", _of("rod", "loss_error", ".2%")),
-    ("Σ predicted / measured, mode 1", "", _variance),
-    ("Gradients spent", "", lambda summary: _number(summary["gradients"], ",.0f")),
-    ("Steps a second", "", lambda summary: _number(summary["steps_per_second"], ".1f")),
+@dataclass(frozen=True)
+class Result:
+    """A row of what came out. key: by which lessons name it. read: how it reads in a summary (store/summary.py)."""
+
+    key: str
+    label: str
+    read: Callable[[dict[str, Any]], str]
+
+
+RESULTS: tuple[Result, ...] = (
+    Result("last-step", "Last step", lambda summary: f"{summary['last_step']:,}"),
+    Result("edge-steps", "Steps at the edge", lambda summary: f"{summary['flows']['central']['edge_steps']:,}"),
+    Result("loss", "Loss, optimizer", _of("discrete", "loss")),
+    Result("loss-central", "Loss, central flow", _of("central", "loss")),
+    Result("edge", "λ₁/c at the edge, optimizer", _at_edge("discrete")),
+    Result("edge-central", "λ₁/c at the edge, central flow", _at_edge("central")),
+    Result("distance-stable", "Distance / path, stable flow", _of("stable", "share_of_path", ".2%")),
+    Result("distance-central", "Distance / path, central flow", _of("central", "share_of_path", ".2%")),
+    Result("distance-rod", "Distance / path, rod flow", _of("rod", "share_of_path", ".2%")),
+    Result("loss-error-central", "Error of predicted loss, central", _of("central", "loss_error", ".2%")),
+    Result("loss-error-rod", "Error of predicted loss, rod", _of("rod", "loss_error", ".2%")),
+    Result("sigma", "Σ predicted / measured, mode 1", _variance),
+    Result("gradients", "Gradients spent", lambda summary: _number(summary["gradients"], ",.0f")),
+    Result("rate", "Steps a second", lambda summary: _number(summary["steps_per_second"], ".1f")),
 )
