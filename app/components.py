@@ -138,6 +138,30 @@ class Differences(Component):
     _esm = _script("differences.js")
 
 
+class Story(Component):
+    """A lesson's step: its words, the answers to choose among, and what is revealed. Arranges the panels. Sends {"pick": number}."""
+
+    takes = {"pick": NUMBER}
+    _esm = _script("story.js")
+
+
+class Contents(Component):
+    """The lessons, and the steps of the one that is open. Sends {"lesson": name} and {"go": step}."""
+
+    takes = {"lesson": TEXT, "go": NUMBER}
+    _esm = _script("contents.js")
+
+
+class Lectern(Component):
+    """What a lecturer handles: steps, reveal, compute, size of type, full screen, handout; keys, too, and the page's address.
+
+    Sends {"go": step}, {"reveal": true} and {"compute": true}.
+    """
+
+    takes = {"go": NUMBER, "reveal": (bool,), "compute": (bool,)}
+    _esm = _script("lectern.js")
+
+
 class Foot(Component):
     """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
 

@@ -104,6 +104,8 @@ class _Reader:
                 raise self._error("answers to choose among stand before the line `---`")
             part.choices = choices
         else:
+            if _is_source(block):
+                first.attrJoin("class", "source")
             (part.words if part.revealed is None else part.answer).extend(block)
 
     def _choices(self, block: list[Token]) -> list[tuple[str, bool]]:
@@ -233,6 +235,12 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
         if token.level == 0 and token.nesting <= 0:
             yield block
             block = []
+
+
+def _is_source(block: Sequence[Token]) -> bool:
+    """Whether a block is a paragraph all in emphasis: where its claim comes from."""
+    parts = [part.type for part in block[1].children or () if part.type != "text" or part.content] if len(block) == 3 else []
+    return block[0].type == "paragraph_open" and len(parts) > 2 and parts[0] == "em_open" and parts.index("em_close") == len(parts) - 1
 
 
 def _listed(value: str) -> tuple[str, ...]:
