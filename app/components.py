@@ -14,9 +14,9 @@ ASSETS = Path(__file__).parent / "assets"
 _STYLE = (ASSETS / "controls.css").read_text(encoding="utf-8")
 
 
-def _script(name: str) -> str:
-    """A component's script behind the helpers that all share."""
-    return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", name))
+def _script(*names: str) -> str:
+    """A component's scripts behind the helpers that all share."""
+    return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", *names))
 
 
 TEXT, NUMBER, NOTHING = (str,), (int, float), (type(None),)
@@ -155,11 +155,11 @@ class Contents(Component):
 class Lectern(Component):
     """What a lecturer handles: steps, reveal, compute, size of type, full screen, handout; keys, too, and the page's address.
 
-    Sends {"go": step}, {"reveal": true} and {"compute": true}.
+    Sends {"go": step}, {"go": step, "whole": true} for one with all that it holds back, {"reveal": true} and {"compute": true}.
     """
 
-    takes = {"go": NUMBER, "reveal": (bool,), "compute": (bool,)}
-    _esm = _script("lectern.js")
+    takes = {"go": NUMBER, "whole": (bool,), "reveal": (bool,), "compute": (bool,)}
+    _esm = _script("handout.js", "lectern.js")
 
 
 class Foot(Component):

@@ -17,7 +17,17 @@ export function render({model}) {
   const told = h("span", {class: "what"})
   const explore = h("a", {target: "cflows-explore", title: "This configuration with all controls"}, "Open in Explore")
   const full = button("Full screen", "Full screen (f)", () => document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())
-  const handout = h("a", {target: "_blank", title: "All steps on one page, to print"}, "Handout")
+  const handout = button("Handout", "All steps on one page, to print or to keep", async () => {
+    handout.disabled = true
+    try {
+      const page = await window.cflowsOnPaper(() => makeHandout(model, tell, (place) => setText(handout, place)))
+      const href = URL.createObjectURL(new Blob([page], {type: "text/html"}))
+      if (!window.open(href, "_blank")) h("a", {href, download: `${model.state.lesson}.html`}).click() // the browser allows no other window
+    } finally {
+      handout.disabled = false
+      setText(handout, "Handout")
+    }
+  })
 
   let size = Number(asked.get("type")) || 100
   function resize(to) {
@@ -64,7 +74,6 @@ export function render({model}) {
     told.title = about
     explore.hidden = !there
     explore.href = there || "./"
-    handout.href = `./handout?lesson=${encodeURIComponent(lesson)}`
     address()
   }
 

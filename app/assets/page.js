@@ -51,6 +51,18 @@
     color()
   }
 
+  // Do something in the colours of paper.
+  window.cflowsOnPaper = async (work) => {
+    const former = root.dataset.theme
+    root.dataset.theme = "light"
+    color()
+    try { return await work() } finally {
+      if (former) root.dataset.theme = former
+      else delete root.dataset.theme
+      color()
+    }
+  }
+
   const theme = document.getElementById("theme")
   theme.addEventListener("click", () => turn(chosen() === "dark" ? "light" : "dark"))
   dark.addEventListener("change", () => turn())

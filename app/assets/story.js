@@ -66,6 +66,12 @@ export function render({model}) {
     step = now
   }
 
+  // What the handout takes from the step that is open.
+  window.cflowsStep = () => {
+    const {lesson = "", title = "", about = "", words = "", choices = [], answer = "", panels = []} = model.state
+    return {lesson, title, intro: about, words, answers: choices, reveals: answer, panels: panels.filter((panel) => !document.getElementById(panel)?.hidden)}
+  }
+
   draw()
   return h("article", {class: "story"}, lesson, title, about, words, choices, answer)
 }

@@ -50,6 +50,7 @@ class LessonsPage(Page):
         self.status, self.table = Status(self._on_status), Differences(lambda _: None)
         self.lesson: Lesson | None = None
         self.at, self.opened, self.picked = 0, set[int](), dict[int, int]()
+        self.whole = False  # nothing is held back, for a handout
         self.shown = History()
         self.beside: Stored | None = None
         self.titles: dict[str, str] = {}  # lesson -> title
@@ -76,16 +77,17 @@ class LessonsPage(Page):
         opened = await asyncio.to_thread(self.library.open, name or next(iter(self.titles)))
         self._next, self.error = (opened, step - 1), ""
 
-    def go(self, at: int) -> None:
-        """Turn to a step."""
+    def go(self, at: int, whole: bool = False) -> None:
+        """Turn to a step. whole: with all that it holds back, for this look only."""
         if self.lesson is not None:
+            self.whole = whole
             self.at = min(max(at, 0), len(self.lesson.steps) - 1)
             self._show_scene()
 
     def reveal(self) -> None:
         """Show what the step holds back."""
         step = self.step
-        if step is not None and step.revealed is not None and self.at not in self.opened:
+        if step is not None and step.revealed is not None and not self._open_now:
             self.opened.add(self.at)
             self._show_scene(growing=True)
 
@@ -99,7 +101,11 @@ class LessonsPage(Page):
         step = self.step
         if step is None:
             return Scene()
-        return step.revealed if step.revealed is not None and self.at in self.opened else step.scene
+        return step.revealed if step.revealed is not None and self._open_now else step.scene
+
+    @property
+    def _open_now(self) -> bool:
+        return self.whole or self.at in self.opened
 
     @property
     def live(self) -> bool:
@@ -150,7 +156,7 @@ class LessonsPage(Page):
     def _waits(self) -> bool:
         """Drawings are revealed, too: those of a step that asks are not drawn before it is answered."""
         step = self.step
-        return step is not None and step.revealed is not None and self.at not in self.opened
+        return step is not None and step.revealed is not None and not self._open_now
 
     def _turn_to_run(self, scene: Scene) -> None:
         if scene.config is not None:
@@ -256,7 +262,7 @@ class LessonsPage(Page):
         if lesson is None or step is None:
             self.status.show(status="Lessons", sentence="", notes=[], problem=self.error, step=None)
             return
-        opened = self.at in self.opened
+        opened = self._open_now
         self.contents.show(lessons=list(self.titles.items()), lesson=lesson.name, steps=[each.title for each in lesson.steps], at=self.at)
         self.story.show(
             title=step.title,
@@ -272,6 +278,7 @@ class LessonsPage(Page):
             lesson=lesson.name,
             at=self.at,
             count=len(lesson.steps),
+            drawn=self._all_drawn,
             reveals=step.revealed is not None and not opened,
             run="" if scene.config is None else self._run_state(),
             about="" if scene.config is None else in_words(scene.config),
@@ -279,6 +286,12 @@ class LessonsPage(Page):
         )
         self.status.show(status="Lessons", sentence="", notes=[], problem=self.error or self.session.sentence, step=None)
         self._show_results(now)
+
+    @property
+    def _all_drawn(self) -> bool:
+        """Nothing more will be drawn of this step: a handout may take it."""
+        computing = self._scene.config is not None and self.live and self.session.status in ("new", "starting", "running")
+        return not self._stale and self._grown >= 1 and not computing and len(self.shown) >= self._target
 
     def _run_state(self) -> str:
         """stored, starting, running, or done."""
@@ -318,7 +331,7 @@ class LessonsPage(Page):
 
     def _on_lectern(self, message: dict[str, Any]) -> None:
         if "go" in message:
-            self.go(int(message["go"]))
+            self.go(int(message["go"]), bool(message.get("whole")))
         elif "reveal" in message:
             self.reveal()
         elif "compute" in message:
