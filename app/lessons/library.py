@@ -35,7 +35,7 @@ class Library:
 
     def __init__(self, own: Path | None = None):
         self.folders = [BUNDLED] if own is None else [own, BUNDLED]
-        self._known: dict[Path, tuple[int, Lesson | LessonError]] = {}
+        self._known: dict[Path, tuple[int, Lesson]] = {}
         self._runs: dict[str, tuple[int, Stored]] = {}
         self._lock = threading.Lock()
 
@@ -61,11 +61,8 @@ class Library:
         path = next(path for folder in self.folders if (path := folder / f"{name}.md").exists())
         changed = path.stat().st_mtime_ns
         if self._known.get(path, (0, None))[0] != changed:
-            self._known[path] = changed, self._read(path)
-        found = self._known[path][1]
-        if isinstance(found, LessonError):
-            raise found
-        return found
+            self._known[path] = changed, self._read(path)  # a mistake is not remembered: a run that it asks for may come
+        return self._known[path][1]
 
     def open(self, name: str) -> Opened:
         """The lesson of that name with all its runs. Raises LessonError."""
@@ -79,12 +76,10 @@ class Library:
             self._runs[path] = changed, Stored.of(Run.open(path))
         return self._runs[path][1]
 
-    def _read(self, path: Path) -> Lesson | LessonError:
+    def _read(self, path: Path) -> Lesson:
         try:
             if path.stat().st_size > LONGEST:
                 raise LessonError(f"{path.stem}: a lesson has at most {LONGEST:,} bytes, got {path.stat().st_size:,}: leave something out.")
             return read(path.read_text(encoding="utf-8"), path.stem, [folder / RUNS for folder in self.folders])
-        except LessonError as problem:
-            return problem
         except (OSError, UnicodeDecodeError) as problem:
-            return LessonError(f"{path.stem} cannot be read ({problem}): save it as text in UTF-8.")
+            raise LessonError(f"{path.stem} cannot be read ({problem}): save it as text in UTF-8.") from None
