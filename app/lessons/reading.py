@@ -203,7 +203,7 @@ class _Reader:
         fields = {key: value for key, value in entries.items() if key in RunConfig.fields()}
         if "run" in entries:
             if "preset" in entries or fields:
-                raise self._error("a scene shows a stored run, `run`, or computes one, `preset` with fields: not both")
+                raise self._error("a scene shows a stored run, `run`, or computes `preset` with fields: not both")
             path = self._stored(entries["run"])
             return replace(scene, config=Run.open(path).config, stored=path)
         if "preset" not in entries and not fields:

@@ -259,11 +259,12 @@ class LessonsPage(Page):
     # -- what the components show -------------------------------------------------------------------------------------------------
     def _show(self, now: float) -> None:
         lesson, step, scene = self.lesson, self.step, self._scene
+        self.status.show(status="Lessons", sentence="", notes=[], problem=self.error or self.session.sentence, step=None)
+        name, titles = (lesson.name, [each.title for each in lesson.steps]) if lesson else ("", [])
+        self.contents.show(lessons=list(self.titles.items()), lesson=name, steps=titles, at=self.at)
         if lesson is None or step is None:
-            self.status.show(status="Lessons", sentence="", notes=[], problem=self.error, step=None)
             return
         opened = self._open_now
-        self.contents.show(lessons=list(self.titles.items()), lesson=lesson.name, steps=[each.title for each in lesson.steps], at=self.at)
         self.story.show(
             title=step.title,
             lesson=lesson.title,
@@ -284,7 +285,6 @@ class LessonsPage(Page):
             about="" if scene.config is None else in_words(scene.config),
             explore="" if scene.config is None else f"./?{query(scene.config)}",
         )
-        self.status.show(status="Lessons", sentence="", notes=[], problem=self.error or self.session.sentence, step=None)
         self._show_results(now)
 
     @property
@@ -313,7 +313,7 @@ class LessonsPage(Page):
         if self._results[1] == subject or (self.live and now - self._results[0] < RESULT_SECONDS):
             return None
         runs = [(self.shown, self.session.run_config)] + ([(self.beside.history, self.beside.config)] if self.beside else [])
-        heads = [{"label": in_words(config), "color": color} for (_, config), color in zip(runs, COLORS, strict=False)]
+        heads = [{"label": in_words(config).split(" · ")[0], "color": color} for (_, config), color in zip(runs, COLORS, strict=False)]
         summaries = [_summary(history, config) for history, config in runs if len(history)]
         rows = outcomes(summaries, self._scene.results) if summaries else []
         self._results = now, subject, {"heads": heads[: len(summaries)], "groups": [{"title": "Measured on what is shown", "rows": rows}]}

@@ -136,7 +136,7 @@ def test_a_paragraph_in_emphasis_is_a_source():
         (HEAD + shown("loss.hide: raws"), "mine, line 6: `loss.hide` cannot have 'raws': choose `raw`."),
         (HEAD + shown("until: soon"), "mine, line 6: `until` is a step's number, or `end`, got 'soon'."),
         (HEAD + shown("run: none"), "mine, line 6: there is no stored run `none` in nowhere."),
-        (HEAD + shown("run: a", "lr: 0.1"), "mine, line 7: a scene shows a stored run, `run`, or computes one, `preset` with fields: not both."),
+        (HEAD + shown("run: a", "lr: 0.1"), "mine, line 7: a scene shows a stored run, `run`, or computes `preset` with fields: not both."),
         (HEAD + "$$ \\bad{x} $$\n", "mine, line 5: \\bad is not known, in '\\\\bad{x}'."),
         (HEAD + "- [x] $\\bad$\n- [ ] b\n\n---\n\nc\n", "mine, line 5: \\bad is not known, in '\\\\bad'."),
     ],
