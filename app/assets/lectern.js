@@ -77,6 +77,8 @@ export function render({model}) {
     address()
   }
 
+  window.cflowsDrawn = () => model.state.drawn // whether the step stands still, for those who take pictures of it
+
   resize(size)
   draw()
   return h("div", {class: "lectern"},
