@@ -14,7 +14,16 @@ export function render({model}) {
     element.dataset.html = html
     element.innerHTML = html
     element.hidden = !html
+    for (const wide of element.querySelectorAll(".math.block, table, pre")) reach.observe(wide)
   }
+
+  // What is wider than the page is scrolled, by the keyboard too.
+  const reach = new ResizeObserver((entries) => {
+    for (const {target} of entries) {
+      if (target.scrollWidth > target.clientWidth) target.tabIndex = 0
+      else target.removeAttribute("tabindex")
+    }
+  })
 
   // One answer of a question; once it is answered every one says whether it is right.
   function choice([html, right], i) {
