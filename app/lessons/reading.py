@@ -28,6 +28,7 @@ from cflows_core.store import Run
 from cflows_core.written import from_text
 
 ENDING = ".zarr"
+NONE = "none"  # of a legend's entries switched off, after `---`
 _PANELS = {view.key: view for view in VIEWS}
 _FLOWS = (*FLOW_NAMES, *ABLATIONS)
 _BOX = {"[ ] ": False, "[x] ": True, "[X] ": True}
@@ -150,7 +151,8 @@ class _Reader:
             self._know(key)
         scene = self._run(scene, entries)
         panel_options = {key: value for key, value in entries.items() if "." in key}
-        hidden = {key.partition(".")[0]: _listed(value) for key, value in panel_options.items() if key.endswith(".hide")}
+        hides = {key.removesuffix(".hide"): value for key, value in panel_options.items() if key.endswith(".hide")}
+        hidden = {panel: () if value == NONE else _listed(value) for panel, value in hides.items()}
         choices = {key: value for key, value in panel_options.items() if not key.endswith(".hide")}
         return replace(
             scene,
