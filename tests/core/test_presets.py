@@ -255,6 +255,7 @@ def test_an_average_that_forgets_leaves_the_edge() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # 440 steps of a CNN, with its eigenvalues
 def test_period_4() -> None:
-    frames = run("cnn-period-4", 555)
+    frames = run("cnn-period-4", 440)
     assert {frame.flows["discrete"]["period"] for frame in frames} == {4.0}
