@@ -33,6 +33,7 @@ from cflows_core.store import Run
 from cflows_core.written import from_text
 
 ENDING = ".zarr"
+NONE = "none"  # of a legend's entries switched off, after `---`
 _PANELS = {view.key: view for view in VIEWS}
 _FLOWS = (*FLOW_NAMES, *ABLATIONS)
 _BOX = {"[ ] ": False, "[x] ": True, "[X] ": True}
@@ -182,7 +183,8 @@ class _Reader:
             return replace(scene, **{_STEPS[key]: self._number(key, value)})
         panel, _, option = key.partition(".")
         if option == "hide":
-            return replace(scene, hidden=scene.hidden | {panel: self._each(key, value, _legends()[panel])})
+            entries = () if value == NONE else self._each(key, value, _legends()[panel])
+            return replace(scene, hidden=scene.hidden | {panel: entries})
         if option:
             self._each(key, value, _PANELS[panel].options[option])
             return replace(scene, choices=scene.choices | {key: value})

@@ -206,3 +206,56 @@ def test_cifar10_keeps_to_the_edge_with_one_mode() -> None:
     assert np.abs(first[: 250 - 75] - 1).max() < 0.02
     assert second[150 - 75] < 0.9
     assert second[-1] > 0.98
+
+
+def share(frames: list[Frame], flow: str) -> float:
+    """The last distance of a flow over the path that the optimizer travelled."""
+    return frames[-1].distance[flow] / float(frames[-1].flows["discrete"]["path_length"])
+
+
+def test_divergence_in_mid_run() -> None:
+    frames = run("chebyshev-diverges", 540, ("central",))
+    eigenvalue = top(frames[:200])
+    assert np.abs(eigenvalue[:100] - 1).max() < 0.1
+    assert eigenvalue[150:].max() > 1.3
+    assert [(event.flow, event.step) for frame in frames for event in frame.events if event.kind == "diverged"] == [("discrete", 527)]
+    assert frames[-1].status["central"] == "running"
+
+
+@pytest.mark.slow
+def test_the_largest_step_is_further_from_the_central_flow() -> None:
+    large, usual = (run(name, 400, ("central",)) for name in ("digits-large-step", "digits-mlp"))
+    assert np.mean(top(large)) > 1.05
+    assert share(large, "central") > 2 * share(usual, "central")
+
+
+@pytest.mark.slow
+def test_kinks_hold_an_oscillation_below_the_edge() -> None:
+    frames = run("digits-relu", 420, ("central", "rod"))
+    assert top(frames).max() < 0.99
+    assert {frame.flows["discrete"]["period"] for frame in frames} == {2.0}
+    assert set(ranks(frames).values()) == {0}
+    assert frames[-1].distance["rod"] < frames[-1].distance["central"] / 4
+
+
+@pytest.mark.slow
+def test_a_spike_turns_the_optimizer_to_the_central_flow() -> None:
+    frames = run("digits-spike", 330, ("stable", "central"))
+    before, after = frames[130 - 30].distance, frames[-1].distance
+    assert top(frames).max() > 1.4
+    assert before["stable"] < before["central"] / 5
+    assert after["central"] < after["stable"] / 3
+
+
+@pytest.mark.slow
+def test_an_average_that_forgets_leaves_the_edge() -> None:
+    frames = run("rmsprop-forgetful", 160, ("central",))
+    assert np.median(top(frames)) > 1.7
+    assert share(frames, "central") > 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # 440 steps of a CNN, with its eigenvalues
+def test_period_4() -> None:
+    frames = run("cnn-period-4", 440)
+    assert {frame.flows["discrete"]["period"] for frame in frames} == {4.0}
