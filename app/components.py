@@ -166,3 +166,10 @@ class Foot(Component):
     """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
 
     _esm = _script("foot.js")
+
+
+class Feedback(Component):
+    """The feedback diagram of an adaptive optimizer at one moment (lessons/feedback.py). Sends nothing."""
+
+    _esm = _script("feedback.js")
+    _stylesheets = [_STYLE, (ASSETS / "feedback.css").read_text(encoding="utf-8")]
