@@ -51,12 +51,14 @@
     color()
   }
 
-  // Do something in the colours of paper.
+  // Do something in the colours of paper, with panels of its format.
   window.cflowsOnPaper = async (work) => {
     const former = root.dataset.theme
     root.dataset.theme = "light"
+    root.dataset.paper = ""
     color()
     try { return await work() } finally {
+      delete root.dataset.paper
       if (former) root.dataset.theme = former
       else delete root.dataset.theme
       color()

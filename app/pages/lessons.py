@@ -9,7 +9,8 @@ from typing import Any
 
 from cflows_app import texts
 from cflows_app.comparison import in_words, outcomes
-from cflows_app.components import Component, Contents, Differences, Lectern, Status, Story
+from cflows_app.components import Component, Contents, Differences, Feedback, Lectern, Status, Story
+from cflows_app.lessons import feedback
 from cflows_app.lessons.drawings import DRAWINGS, Drawing, SweepView
 from cflows_app.lessons.lesson import Lesson, Scene, Step
 from cflows_app.lessons.library import Library, Opened
@@ -47,7 +48,7 @@ class LessonsPage(Page):
         super().__init__(canvas, [*(view(canvas) for view in VIEWS), *self.drawings])
         self.session, self.library = session, library
         self.story, self.contents, self.lectern = Story(self._on_story), Contents(self._on_story), Lectern(self._on_lectern)
-        self.status, self.table = Status(self._on_status), Differences(lambda _: None)
+        self.status, self.table, self.feedback = Status(self._on_status), Differences(lambda _: None), Feedback(lambda _: None)
         self.lesson: Lesson | None = None
         self.at, self.opened, self.picked = 0, set[int](), dict[int, int]()
         self.whole = False  # nothing is held back, for a handout
@@ -64,8 +65,8 @@ class LessonsPage(Page):
     @property
     def components(self) -> dict[str, Component]:
         legends = {name: part for name, part in super().components.items() if part is not self.viewbar}
-        parts = {"story": self.story, "contents": self.contents, "lectern": self.lectern, "status": self.status, "results": self.table}
-        return legends | parts
+        parts = {"story": self.story, "contents": self.contents, "lectern": self.lectern, "status": self.status}
+        return legends | parts | {"results": self.table, "feedback": self.feedback}
 
     # -- where the reader is ------------------------------------------------------------------------------------------------------
     def open(self, name: str = "", step: int = 1) -> None:
@@ -239,6 +240,8 @@ class LessonsPage(Page):
                 if view.key in scene.panels:
                     view.refresh(reading, self.axis.follows(view))
                     self._show_legend(view, view.note(reading), view.fact(reading))
+            if "feedback" in scene.panels and len(self.shown):
+                self.feedback.show(**feedback.state(self.shown, self.session.run_config, len(self.shown) - 1))
             self._mark(texts.changes_to_mark(reading, self.canvas.steps.start, self.canvas.steps.end))
             self._stale = False
 
