@@ -62,9 +62,11 @@ function setText(element, text) {
 }
 
 // The conversation with the server: gives what sends a message, and lets `draw` whatever the server says once it has heard the last one.
-// What it said before would turn back a control that was just moved.
+// What it said before would turn back a control that was just moved. `answered` says whether it has.
 function converse(model, draw) {
   let sent = 0
-  model.on("state", () => { if ((model.state.heard ?? 0) >= sent) draw() })
-  return (message) => model.send_msg({...message, sent: ++sent})
+  const tell = (message) => model.send_msg({...message, sent: ++sent})
+  tell.answered = () => (model.state.heard ?? 0) >= sent
+  model.on("state", () => { if (tell.answered()) draw() })
+  return tell
 }

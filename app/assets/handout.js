@@ -15,7 +15,7 @@ async function makeHandout(model, tell, say) {
     for (let step = 0; step < count; step += 1) {
       say(`${step + 1} / ${count}`)
       tell({go: step, whole: true})
-      await until(() => model.state.at === step && model.state.drawn)
+      await until(() => tell.answered() && model.state.drawn)
       const {title, intro, words, answers, reveals, panels} = window.cflowsStep()
       const pictures = []
       for (const panel of panels) pictures.push(document.querySelector(`#${panel} .plot, #${panel} [role=region]`) ? (await window.cflowsPicture(panel)).replace(/<\?xml[^>]*>/, "") : takeComponent(panel))

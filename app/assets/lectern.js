@@ -77,7 +77,7 @@ export function render({model}) {
     address()
   }
 
-  window.cflowsDrawn = () => model.state.drawn // whether the step stands still, for those who take pictures of it
+  window.cflowsDrawn = () => tell.answered() && model.state.drawn // whether the step stands still, for those who take pictures of it
 
   resize(size)
   draw()

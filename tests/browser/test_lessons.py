@@ -125,6 +125,7 @@ def test_large_type_and_hidden_controls(visit):
     assert page.get_by_text("has no field").count() == 0
 
 
+@pytest.mark.slow
 def test_full_screen(visit):
     open_step(visit, "own", 2)
     visit.page.keyboard.press("f")
@@ -134,6 +135,7 @@ def test_full_screen(visit):
     visit.page.wait_for_function("() => !document.fullscreenElement")
 
 
+@pytest.mark.slow
 def test_the_handout_has_every_step(visit, tmp_path):
     open_step(visit, "own", 2)
     with visit.page.expect_popup(timeout=120_000) as opened:
@@ -148,6 +150,7 @@ def test_the_handout_has_every_step(visit, tmp_path):
     assert title(visit) == "Words alone"
 
 
+@pytest.mark.slow
 def test_a_mistake_is_told_beside_the_other_lessons(visit):
     visit.page.goto(f"{visit.server.url}lessons?lesson=none")
     visit.page.get_by_role("alert").get_by_text("There is no lesson").wait_for()
@@ -174,7 +177,8 @@ def test_every_step_is_looked_at(browser, server, tmp_path, lesson, theme):
                 page.wait_for_function("() => window.cflowsDrawn?.()", timeout=120_000)
                 page.wait_for_timeout(300)
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (step.title, state)
-                for panel in step.scene.panels:
+                scene = step.revealed if state == "revealed" and step.revealed is not None else step.scene
+                for panel in scene.panels:
                     box = page.locator(f"#{panel}").bounding_box()
                     assert box is not None, (step.title, panel)
                     assert box["height"] >= 150, (step.title, panel)
