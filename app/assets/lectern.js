@@ -18,6 +18,7 @@ export function render({model}) {
   const explore = h("a", {target: "cflows-explore", title: "This configuration with all controls"}, "Open in Explore")
   const full = button("Full screen", "Full screen (f)", () => document.fullscreenElement ? document.exitFullscreen() : root.requestFullscreen())
   const handout = button("Handout", "All steps on one page, to print or to keep", async () => {
+    if (!model.state.lesson) return
     handout.disabled = true
     try {
       const page = await window.cflowsOnPaper(() => makeHandout(model, tell, (place) => setText(handout, place)))
@@ -66,6 +67,7 @@ export function render({model}) {
     setText(place, `${at + 1} / ${count}`)
     able(back, at > 0)
     able(next, at < count - 1)
+    able(handout, Boolean(lesson))
     hide(shows, !reveals, next)
     shows.classList.toggle("primary", reveals)
     next.classList.toggle("primary", !reveals)
