@@ -14,9 +14,9 @@ ASSETS = Path(__file__).parent / "assets"
 _STYLE = (ASSETS / "controls.css").read_text(encoding="utf-8")
 
 
-def _script(name: str) -> str:
-    """A component's script behind the helpers that all share."""
-    return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", name))
+def _script(*names: str) -> str:
+    """A component's scripts behind the helpers that all share."""
+    return "\n".join((ASSETS / part).read_text(encoding="utf-8") for part in ("dom.js", *names))
 
 
 TEXT, NUMBER, NOTHING = (str,), (int, float), (type(None),)
@@ -138,7 +138,38 @@ class Differences(Component):
     _esm = _script("differences.js")
 
 
+class Story(Component):
+    """A lesson's step: its words, the answers to choose among, and what is revealed. Arranges the panels. Sends {"pick": number}."""
+
+    takes = {"pick": NUMBER}
+    _esm = _script("story.js")
+
+
+class Contents(Component):
+    """The lessons, and the steps of the one that is open. Sends {"lesson": name} and {"go": step}."""
+
+    takes = {"lesson": TEXT, "go": NUMBER}
+    _esm = _script("contents.js")
+
+
+class Lectern(Component):
+    """What a lecturer handles: steps, reveal, compute, size of type, full screen, handout; keys, too, and the page's address.
+
+    Sends {"go": step}, {"go": step, "whole": true} for one with all that it holds back, {"reveal": true} and {"compute": true}.
+    """
+
+    takes = {"go": NUMBER, "whole": (bool,), "reveal": (bool,), "compute": (bool,)}
+    _esm = _script("handout.js", "lectern.js")
+
+
 class Foot(Component):
     """The line at the foot of the page: device, rate, cost, derivatives, what limits the speed. Sends nothing."""
 
     _esm = _script("foot.js")
+
+
+class Feedback(Component):
+    """The feedback diagram of an adaptive optimizer at one moment (lessons/feedback.py). Sends nothing."""
+
+    _esm = _script("feedback.js")
+    _stylesheets = [_STYLE, (ASSETS / "feedback.css").read_text(encoding="utf-8")]

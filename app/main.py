@@ -23,8 +23,10 @@ from cflows_app import share
 from cflows_app.ahead import Ahead
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
+from cflows_app.lessons.library import Library
 from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
+from cflows_app.pages.lessons import LessonsPage
 from cflows_app.pages.page import Page
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
@@ -50,25 +52,32 @@ def serve(
     origins: Sequence[str] = (),
     problems: Sequence[ProblemFile] = (),
     runs: Path = Path("runs"),
+    lessons: Path | None = None,
 ) -> None:
     """Serve the dashboard until interrupted.
 
     port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. cluster: the address of
     a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
     names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
-    beside the data sets. runs: the folder in which runs are kept, opened and compared. Raises EngineError where no worker, or no port, is
-    to be had.
+    beside the data sets. runs: the folder in which runs are kept, opened and compared. lessons: a folder of lessons of one's own
+    (docs/lessons.md). Raises EngineError where no worker, or no port, is to be had.
     """
     files.use(problems)
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
     make_engine = partial(make_engine, problems=problems)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs)))
+        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs), Library(lessons)))
 
 
 async def _serve(
-    port: int, address: str, show: bool, make_engine: Callable[[], Awaitable[Engine]], origins: Sequence[str], shelf: Shelf
+    port: int,
+    address: str,
+    show: bool,
+    make_engine: Callable[[], Awaitable[Engine]],
+    origins: Sequence[str],
+    shelf: Shelf,
+    library: Library,
 ) -> None:
     health = Health()
     asyncio.get_running_loop().set_exception_handler(_tell)
@@ -76,7 +85,12 @@ async def _serve(
         exports = Exports()
         pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf)))))
         await pages.ready()
-        server = _server(pages, shelf, health, exports, port, address, [*_names(address, port), *origins])
+        routes = {
+            "/": lambda: explore(pages.take()),
+            "/compare": lambda: compare(ComparePage(shelf)),
+            "/lessons": lambda: lessons(LessonsPage(Session(engine, shelf=shelf), library)),
+        }
+        server = _server(routes, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
             with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
@@ -123,11 +137,11 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
 
 
 def _server(
-    pages: Ahead[ExplorePage], shelf: Shelf, health: Health, exports: Exports, port: int, address: str, origins: list[str]
+    routes: dict[str, Callable[[], pn.Template]], health: Health, exports: Exports, port: int, address: str, origins: list[str]
 ) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
     return pn.serve(
-        {"/": lambda: explore(pages.take()), "/compare": lambda: compare(ComparePage(shelf))},
+        routes,
         port=port,
         address=address,
         show=False,
@@ -153,6 +167,12 @@ def explore(page: ExplorePage) -> pn.Template:
 def compare(page: ComparePage) -> pn.Template:
     """The page Compare for one visitor, with the runs that its address names."""
     page.pick(share.runs_asked(pn.state.session_args))
+    return _alive(page)
+
+
+def lessons(page: LessonsPage) -> pn.Template:
+    """The page Lessons for one visitor, at the step that its address names."""
+    page.open(*share.step_asked(pn.state.session_args))
     return _alive(page)
 
 

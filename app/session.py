@@ -245,10 +245,14 @@ class Session(param.Parameterized):
         if stored is not None and stored.config == asked.config:
             self._take(asked.preset)
         else:
+            self.turn(asked.config)
             self.preset = asked.preset if asked.config == PRESETS[asked.preset].config else CUSTOM
-            self.shown = list(asked.config.flows)
-            self._renew(asked.config, None)
         self.error = " ".join(asked.problems)
+
+    def turn(self, config: RunConfig, stored: Stored | None = None) -> None:
+        """Turn to a configuration, or to a stored run of it."""
+        self._renew(config.replace(changes=()) if stored else config, stored)
+        self.preset, self.shown, self.error = CUSTOM, list(config.flows), stored.lacks if stored else ""
 
     def visit(self, run: str) -> None:
         """Turn to a run of the shelf, once it is read."""
@@ -349,8 +353,7 @@ class Session(param.Parameterized):
         finally:
             self.opening = ""
         if not self._superseded:
-            self._renew(stored.config.replace(changes=()), stored)
-            self.preset, self.shown, self.error = CUSTOM, list(stored.config.flows), stored.lacks
+            self.turn(stored.config, stored)
 
     async def _own(self) -> Runner:
         """The runner, made this visitor's own if others watch it, who keep the former one."""
@@ -380,9 +383,8 @@ class Session(param.Parameterized):
     def _take(self, preset: str) -> None:
         """Turn to a preset, and to its stored run if it has one."""
         stored = stored_run(preset)
-        config = PRESETS[preset].config if stored is None else stored.config.replace(changes=())
-        self.preset, self.shown = preset, list(config.flows)
-        self._renew(config, stored)
+        self.turn(PRESETS[preset].config if stored is None else stored.config, stored)
+        self.preset = preset
 
     def _renew(self, config: RunConfig, stored: Stored | None) -> None:
         """Leave the run, if there is one, and turn to another configuration."""

@@ -19,6 +19,7 @@ from cflows_core.written import from_text, to_text
 
 LONGEST = 12_000  # characters: what browsers, mail and chat programs carry whole
 OWN = "bokeh-"  # arguments of the server's own begin so
+LOOKS = ("hide", "type")  # how a page looks, for its script alone
 SAID = 240  # characters of a sentence: an address can hold anything
 
 
@@ -59,9 +60,15 @@ def runs_asked(arguments: Mapping[str, Sequence[bytes]]) -> list[str]:
     return [name.decode(errors="replace") for name in arguments.get("run", [])]
 
 
+def step_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, int]:
+    """The lesson and the step, from 1, that a request's arguments ask for (`?lesson=NAME&step=3`); "" for any lesson."""
+    name, step = (arguments.get(key, [b""])[-1].decode(errors="replace") for key in ("lesson", "step"))
+    return name, int(step) if step.isdecimal() and len(step) < 6 else 1
+
+
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:
     """What a request's arguments ask for, None if nothing. Raises nothing."""
-    given = {name: values for name, values in arguments.items() if values and not name.startswith(OWN)}
+    given = {name: values for name, values in arguments.items() if values and name not in LOOKS and not name.startswith(OWN)}
     if not given:
         return None
     length = sum(len(name) + len(value) + 2 for name, values in given.items() for value in values)

@@ -19,7 +19,7 @@ from cflows_app.views.base import View
 from cflows_core.palette import DARK, LIGHT
 
 ASSETS = Path(__file__).parent / "assets"
-PAGES = {"Explore": "./", "Compare": "./compare"}  # name -> address
+PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons"}  # name -> address
 _TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
 
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
@@ -57,7 +57,14 @@ def page_template(page: Page, theme: str) -> pn.Template:
     for name, part in page.components.items():
         template.add_panel(name, part)
     views = [
-        {"key": view.key, "title": view.title, "caption": view.caption, "room": _room(view), "term": term_of(view.key, "title")}
+        {
+            "key": view.key,
+            "title": view.title,
+            "caption": view.caption,
+            "room": _room(view),
+            "term": term_of(view.key, "title"),
+            "shown": page.all_panels,
+        }
         for view in page.views
     ]
     cards = json.dumps(plain(), ensure_ascii=False).replace("</", "<\\/")

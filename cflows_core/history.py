@@ -160,12 +160,13 @@ class History:
             self._events.append(Event(*event))
         self._n += n
 
-    def pack(self) -> dict[str, Any]:
-        """All rows as plain arrays and tuples: what a worker sends."""
-        columns = {key: np.ascontiguousarray(column[: self._n]) for key, column in self._columns.items()}
+    def pack(self, start: int = 0, stop: int | None = None) -> dict[str, Any]:
+        """The rows `start` to `stop`, or all, as plain arrays and tuples: what a worker sends."""
+        stop = self._n if stop is None else min(stop, self._n)
+        columns = {key: np.ascontiguousarray(column[start:stop]) for key, column in self._columns.items()}
         told = zip(self._event_rows, self._events, strict=True)
-        events = [(row, event.step, event.flow, event.kind, event.message) for row, event in told]
-        return {"n": self._n, "columns": columns, "events": events}
+        events = [(row - start, event.step, event.flow, event.kind, event.message) for row, event in told if start <= row < stop]
+        return {"n": stop - start, "columns": columns, "events": events}
 
     def copy(self) -> History:
         """An independent history with the same rows, for a fork."""
@@ -177,12 +178,9 @@ class History:
 
     def _first(self, n: int) -> History:
         """An independent history of the first n rows, with room for some more."""
-        rows = self.pack()
-        rows["n"], rows["columns"] = n, {key: column[:n] for key, column in rows["columns"].items()}
-        rows["events"] = [event for event in rows["events"] if event[0] < n]
         other = History()
         other._reserve(n + n // 8)
-        other.extend(rows)
+        other.extend(self.pack(0, n))
         other._copied = self._name, n
         return other
 

@@ -77,6 +77,9 @@
     return new Promise((done) => canvas.toBlob(done, "image/png"))
   }
 
+  // A card as SVG, to stand in another document.
+  window.cflowsPicture = async (panel) => (await drawing([document.getElementById(panel)])).text()
+
   // panel: a card's id, or nothing for all of them.
   window.cflowsSave = async function (type, panel) {
     const picture = await drawing([...document.querySelectorAll(panel ? `#${panel}` : "article.card")])

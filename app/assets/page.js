@@ -51,6 +51,20 @@
     color()
   }
 
+  // Do something in the colours of paper, with panels of its format.
+  window.cflowsOnPaper = async (work) => {
+    const former = root.dataset.theme
+    root.dataset.theme = "light"
+    root.dataset.paper = ""
+    color()
+    try { return await work() } finally {
+      delete root.dataset.paper
+      if (former) root.dataset.theme = former
+      else delete root.dataset.theme
+      color()
+    }
+  }
+
   const theme = document.getElementById("theme")
   theme.addEventListener("click", () => turn(chosen() === "dark" ? "light" : "dark"))
   dark.addEventListener("change", () => turn())

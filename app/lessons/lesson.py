@@ -66,3 +66,9 @@ class Lesson:
     title: str
     about: str
     steps: tuple[Step, ...]
+
+    @property
+    def runs(self) -> set[str]:
+        """Where all stored runs lie that its scenes show."""
+        scenes = [scene for step in self.steps for scene in (step.scene, step.revealed) if scene is not None]
+        return {path for scene in scenes for path in (scene.stored, scene.beside, *scene.runs) if path}

@@ -7,6 +7,8 @@ with a scene. Everything else is Markdown, with formulas between dollar signs.
 from __future__ import annotations
 
 import difflib
+import functools
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,10 +21,13 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 from cflows_app.comparison import RESULTS
 from cflows_app.lessons.lesson import DRAWINGS, Lesson, LessonError, Scene, Step
 from cflows_app.mathml import mathml
+from cflows_app.streaming import Table
 from cflows_app.views import VIEWS
+from cflows_app.views.canvas import Canvas
 from cflows_core import presets
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.errors import CflowsError, ConfigError
+from cflows_core.palette import LIGHT
 from cflows_core.rules import ABLATIONS
 from cflows_core.store import Run
 from cflows_core.written import from_text
@@ -32,12 +37,22 @@ NONE = "none"  # of a legend's entries switched off, after `---`
 _PANELS = {view.key: view for view in VIEWS}
 _FLOWS = (*FLOW_NAMES, *ABLATIONS)
 _BOX = {"[ ] ": False, "[x] ": True, "[X] ": True}
+_LISTS = {"panels": (*_PANELS, *DRAWINGS), "curves": _FLOWS, "results": tuple(result.key for result in RESULTS)}
+_STEPS = {"from": "start", "until": "until"}
+_NAMED = re.compile(r"\w[\w+=. -]*")  # what a stored run may be called: nothing that leads out of its folder
 _KEYS = ("run", "beside", "runs", "preset", "panels", "curves", "from", "until", "results")
 
 
 def read(text: str, name: str, folders: Sequence[Path]) -> Lesson:
     """The lesson of a file's text. folders: where stored runs are looked for. Raises LessonError."""
     return _Reader(name, folders).lesson(_MARKDOWN.parse(text))
+
+
+@functools.cache
+def _legends() -> dict[str, tuple[str, ...]]:
+    """Panel -> the entries of its legend."""
+    canvas = Canvas(Table(0.0), LIGHT)
+    return {key: tuple(view(canvas).entries) for key, view in _PANELS.items()}
 
 
 def _formula(content: str, options: dict[str, Any]) -> str:
@@ -49,12 +64,12 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").use(dollar
 
 @dataclass
 class _Part:
-    """A step as far as it is read: tokens before and after `---`, and what stands there."""
+    """A step as far as it is read: HTML before and after `---`, and what stands beside it."""
 
     title: str
     line: int
-    words: list[Token] = field(default_factory=list)
-    answer: list[Token] = field(default_factory=list)
+    words: str = ""
+    answer: str = ""
     choices: list[tuple[str, bool]] = field(default_factory=list)
     scene: Scene = field(default_factory=Scene)
     revealed: Scene | None = None
@@ -66,7 +81,7 @@ class _Reader:
         self.line = 1
 
     def lesson(self, tokens: Sequence[Token]) -> Lesson:
-        title, about, parts = "", [], []
+        title, about, parts = "", "", []
         for block in _blocks(tokens):
             first = block[0]
             self.line = first.map[0] + 1 if first.map else self.line
@@ -81,13 +96,13 @@ class _Reader:
             elif first.type == "fence" and first.info.strip() == "show":
                 raise self._error("a `show` block belongs to a step: write a heading `## …` before it")
             else:
-                about += block
+                about += self._html(block)
         if not title:
             self.line = 1
             raise self._error("a lesson begins with its title, `# …`")
         if not parts:
             raise self._error("a lesson has steps, each beginning with a heading `## …`, and this one has none")
-        return Lesson(self.name, title, self._html(about), tuple(map(self._step, parts)))
+        return Lesson(self.name, title, about, tuple(map(self._step, parts)))
 
     def _add(self, part: _Part, block: list[Token]) -> None:
         first = block[0]
@@ -105,7 +120,12 @@ class _Reader:
                 raise self._error("answers to choose among stand before the line `---`")
             part.choices = choices
         else:
-            (part.words if part.revealed is None else part.answer).extend(block)
+            if _is_source(block):
+                first.attrJoin("class", "source")
+            if part.revealed is None:
+                part.words += self._html(block)
+            else:
+                part.answer += self._html(block)
 
     def _choices(self, block: list[Token]) -> list[tuple[str, bool]]:
         """The answers of a list whose items all begin with a box; none for any other list."""
@@ -121,7 +141,7 @@ class _Reader:
         self.line = part.line
         if part.choices and part.revealed is None:
             raise self._error(f"the step “{part.title}” asks a question: write `---` and the answer after it")
-        return Step(part.title, self._html(part.words), part.scene, tuple(part.choices), self._html(part.answer), part.revealed)
+        return Step(part.title, part.words, part.scene, tuple(part.choices), part.answer, part.revealed)
 
     def _html(self, tokens: list[Token]) -> str:
         return self._written(lambda: _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, {}))
@@ -140,32 +160,35 @@ class _Reader:
         """`scene` with what a block says."""
         entries: dict[str, str] = {}
         for offset, written in enumerate(fence.content.splitlines(), start=2):
-            key, colon, value = written.partition(":")
+            key, colon, value = (part.strip() for part in written.partition(":"))
             if not written.strip():
                 continue
             self.line = (fence.map[0] if fence.map else 0) + offset
-            if not colon or not value.strip():
+            if not colon or not value:
                 raise self._error(f"a line of a `show` block is `key: value`, got {written.strip()!r}")
-            entries[key.strip()] = value.strip()
-        for key in entries:
             self._know(key)
-        scene = self._run(scene, entries)
-        panel_options = {key: value for key, value in entries.items() if "." in key}
-        hides = {key.removesuffix(".hide"): value for key, value in panel_options.items() if key.endswith(".hide")}
-        hidden = {panel: () if value == NONE else _listed(value) for panel, value in hides.items()}
-        choices = {key: value for key, value in panel_options.items() if not key.endswith(".hide")}
-        return replace(
-            scene,
-            beside=self._stored(entries["beside"]) if "beside" in entries else scene.beside,
-            runs=tuple(map(self._stored, _listed(entries["runs"]))) if "runs" in entries else scene.runs,
-            panels=self._each("panels", entries, (*_PANELS, *DRAWINGS), scene.panels),
-            curves=self._each("curves", entries, _FLOWS, scene.curves),
-            results=self._each("results", entries, tuple(row.key for row in RESULTS), scene.results),
-            hidden=scene.hidden | hidden,
-            choices=scene.choices | choices,
-            start=self._number("from", entries, scene.start),
-            until=self._number("until", entries, scene.until),
-        )
+            entries[key] = value
+            scene = self._with(scene, key, value)
+        return self._run(scene, entries)
+
+    def _with(self, scene: Scene, key: str, value: str) -> Scene:
+        """`scene` with what a line says, but for its run."""
+        if key == "beside":
+            return replace(scene, beside=self._stored(value))
+        if key == "runs":
+            return replace(scene, runs=tuple(map(self._stored, _listed(value))))
+        if key in _LISTS:
+            return replace(scene, **{key: self._each(key, value, _LISTS[key])})
+        if key in _STEPS:
+            return replace(scene, **{_STEPS[key]: self._number(key, value)})
+        panel, _, option = key.partition(".")
+        if option == "hide":
+            entries = () if value == NONE else self._each(key, value, _legends()[panel])
+            return replace(scene, hidden=scene.hidden | {panel: entries})
+        if option:
+            self._each(key, value, _PANELS[panel].options[option])
+            return replace(scene, choices=scene.choices | {key: value})
+        return scene
 
     def _know(self, key: str) -> None:
         panel, dot, option = key.partition(".")
@@ -182,7 +205,7 @@ class _Reader:
         fields = {key: value for key, value in entries.items() if key in RunConfig.fields()}
         if "run" in entries:
             if "preset" in entries or fields:
-                raise self._error("a scene shows a stored run, `run`, or computes one, `preset` with fields of its own: not both")
+                raise self._error("a scene shows a stored run, `run`, or computes `preset` with fields: not both")
             path = self._stored(entries["run"])
             return replace(scene, config=Run.open(path).config, stored=path)
         if "preset" not in entries and not fields:
@@ -197,7 +220,7 @@ class _Reader:
         """Where a stored run lies. Raises LessonError where it cannot be read."""
         for folder in self.folders:
             path = folder / f"{run}{ENDING}"
-            if path.parent == folder and path.exists():
+            if _NAMED.fullmatch(run) and path.exists():
                 try:
                     Run.open(path)
                 except CflowsError as problem:
@@ -205,23 +228,19 @@ class _Reader:
                 return str(path)
         raise self._error(f"there is no stored run `{run}` in {' or '.join(str(folder) for folder in self.folders)}")
 
-    def _each(self, key: str, entries: dict[str, str], known: Iterable[str], former: tuple[str, ...]) -> tuple[str, ...]:
-        if key not in entries:
-            return former
-        names = _listed(entries[key])
+    def _each(self, key: str, value: str, known: Iterable[str]) -> tuple[str, ...]:
+        names = _listed(value)
         for name in names:
             if name not in known:
                 raise self._error(f"`{key}` cannot have {name!r}{_close(name, known)}")
         return names
 
-    def _number(self, key: str, entries: dict[str, str], former: int | None) -> int | None:
-        if key not in entries:
-            return former
-        if entries[key] == "end":
+    def _number(self, key: str, value: str) -> int | None:
+        if value == "end":
             return None
-        if not entries[key].isdecimal():
-            raise self._error(f"`{key}` is a step's number, or `end`, got {entries[key]!r}")
-        return int(entries[key])
+        if not value.isdecimal():
+            raise self._error(f"`{key}` is a step's number, or `end`, got {value!r}")
+        return int(value)
 
     def _error(self, rule: str) -> LessonError:
         return LessonError(f"{self.name}, line {self.line}: {rule}.")
@@ -235,6 +254,12 @@ def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
         if token.level == 0 and token.nesting <= 0:
             yield block
             block = []
+
+
+def _is_source(block: Sequence[Token]) -> bool:
+    """Whether a block is a paragraph all in emphasis: where its claim comes from."""
+    parts = [part.type for part in block[1].children or () if part.type != "text" or part.content] if len(block) == 3 else []
+    return block[0].type == "paragraph_open" and len(parts) > 2 and parts[0] == "em_open" and parts.index("em_close") == len(parts) - 1
 
 
 def _listed(value: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -19,11 +18,8 @@ from cflows_app.streaming import Reading, Table
 from cflows_app.views import OVER_STEPS
 from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.config import FLOW_NAMES
-from cflows_core.errors import CflowsError
 from cflows_core.palette import FLOW_LABELS, LIGHT, STROKES, Stroke
 from cflows_core.store import Run
-
-logger = logging.getLogger("cflows")
 
 COLORS = ("central", "rod", "stable", "ablation", "stationary", "discrete")  # of the palette, one a run
 LOOK_SECONDS = 3.0  # between looks into the folder
@@ -77,8 +73,6 @@ class ComparePage(Page):
         self.flows = list(FLOWS)
         self.slots: list[str | None] = [None] * len(COLORS)  # the names of the runs, by their colours
         self.picked: dict[str, Picked] = {}  # those of them that are read
-        self.error = ""
-        self._tasks: set[asyncio.Task[None]] = set()
         self._looked, self._looking = 0.0, False
         self._seen: tuple[Any, Any] = (None, None)  # ends of the horizontal axis, as drawn last
         self._drawn_at = 0.0
@@ -119,27 +113,7 @@ class ComparePage(Page):
             self._seen, self._drawn_at = (steps.start, steps.end), now
             self._show()
 
-    async def leave(self) -> None:
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     # -- inside -------------------------------------------------------------------------------------------------------------------
-    def _do(self, work: Any) -> None:
-        task = asyncio.ensure_future(self._guarded(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _guarded(self, work: Any) -> None:
-        try:
-            await work
-        except CflowsError as problem:
-            self.error = str(problem)
-        except Exception as problem:
-            logger.exception("an action of the page Compare failed")
-            self.error = f"Something went wrong in cflows itself ({type(problem).__name__}: {problem}); the server's log says more."
-        else:
-            return
-        self._stale = True
-
     async def _look(self) -> None:
         """See what lies on the shelf; read again what grew, and let go what is gone."""
         try:

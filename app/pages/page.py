@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, ClassVar
 
 from bokeh.plotting import figure
@@ -14,7 +16,10 @@ from cflows_app.streaming import AXIS
 from cflows_app.views.axis import SPANS, UNITS, StepAxis
 from cflows_app.views.base import View
 from cflows_app.views.canvas import Canvas
+from cflows_core.errors import CflowsError
 from cflows_core.palette import DARK, LIGHT
+
+logger = logging.getLogger("cflows")
 
 SMOOTHING = 20.0  # steps
 WIDEST = 100.0
@@ -25,13 +30,16 @@ class Page(ABC):
 
     name: ClassVar[str]
     description: ClassVar[str]
+    all_panels: ClassVar[bool] = True  # whether all of them are shown at once
 
     def __init__(self, canvas: Canvas, views: list[View]):
         self.canvas, self.views = canvas, views
         self.axis = StepAxis(canvas, views)
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in views}
+        self.error = ""  # what went wrong, for the page to tell
         self._stale = True  # something other than a run's history asks for drawing
+        self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def components(self) -> dict[str, Component]:
@@ -53,11 +61,29 @@ class Page(ABC):
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
 
-    @abstractmethod
     async def leave(self) -> None:
         """The visitor left: let go what goes on for them."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- for pages ----------------------------------------------------------------------------------------------------------------
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Carry something out in the background; what goes wrong becomes `error`."""
+        task = asyncio.ensure_future(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except CflowsError as problem:
+            self.error = str(problem)
+        except Exception as problem:
+            logger.exception("an action of the page %s failed", self.name)
+            self.error = f"Something went wrong in cflows itself ({type(problem).__name__}: {problem}); the server's log says more."
+        else:
+            return
+        self._stale = True
+
     def _options(self) -> dict[str, str]:
         """What a `Reading` needs to know of the choices."""
         options = {f"{view.key}.{name}": view.choices[name] for view in self.views for name in ("unit", "weight") if name in view.choices}

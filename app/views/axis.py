@@ -26,6 +26,7 @@ class StepAxis:
         self._kept: set[str] = set()  # views whose vertical limits the visitor chose
         self.following = True
         self.span, self.unit = "flows", "step"
+        self.fixed: tuple[int, int] | None = None  # the first and the last step shown, where that does not depend on the newest
         self._given: tuple[float, float] | None = None  # as set here last
         for view in views:
             view.figure.on_event(RangesUpdate, lambda event, view=view: self._moved(view, event))
@@ -73,7 +74,9 @@ class StepAxis:
         """Where the steps to be shown of a run begin and end on the axis."""
         steps, warm_start = reading.history.steps, reading.config.warm_start
         first, newest = (int(steps[0]), int(steps[-1])) if len(steps) else (0, 100)
-        if self.span == "last":
+        if self.fixed is not None:
+            first, newest = self.fixed
+        elif self.span == "last":
             first = max(first, newest - LAST)
         elif self.span == "flows" and newest > warm_start:
             first = max(first, warm_start - int(LEAD * (newest - warm_start)) - SHORTEST // 2)

@@ -100,8 +100,11 @@ def _app(given: argparse.Namespace) -> int:
     runs = Path(given.runs).expanduser()
     if runs.exists() and not runs.is_dir():
         raise CflowsError(f"`--runs` must name a folder, got the file {runs}: give another.")
+    lessons = None if given.lessons is None else Path(given.lessons).expanduser()
+    if lessons is not None and not lessons.is_dir():
+        raise CflowsError(f"`--lessons` must name a folder that exists, got {lessons}: make it, and put a lesson into it.")
     options = {"workers": given.workers, "threads": given.threads, "cluster": given.cluster, "problems": problems}
-    serve(given.port, given.address, given.show, runs=runs, **options)
+    serve(given.port, given.address, given.show, runs=runs, lessons=lessons, **options)
     return 0
 
 

@@ -103,6 +103,7 @@ def build() -> SentenceParser:
     app.add_argument("--threads", type=number, default=1, metavar="N", help="CPU threads of each simulation [default 1]")
     _add_problem(app, "offer what make_objective() in this Python file returns; may be given several times", "append")
     app.add_argument("--runs", default="runs", metavar="DIR", help="where runs are kept, opened and compared [default runs]")
+    app.add_argument("--lessons", metavar="DIR", help="a folder of lessons of your own (docs/lessons.md)")
     app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
 
     commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)

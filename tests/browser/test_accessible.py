@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from cflows_app.lessons.library import Library
 from cflows_app.stored import RUNS
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -80,3 +81,20 @@ def test_compare(visit, violations):
         visit.button("Delete one").click()
         assert violations(visit) == []
         visit.page.get_by_role("group", name="Delete one?").get_by_role("button", name="Keep").click()
+
+
+@pytest.mark.parametrize("visit", [*THEMES, PHONE], indirect=True)
+def test_a_lesson(visit, violations):
+    page = visit.page
+    page.goto(f"{visit.server.url}lessons?lesson=gradient-descent")
+    page.wait_for_selector("html[data-ready]", timeout=60_000)
+    seen = {}
+    for step in Library().lesson("gradient-descent").steps[:4]:
+        page.get_by_role("heading", name=step.title, exact=True).wait_for()
+        seen[step.title] = violations(visit)
+        if step.revealed is not None:
+            page.keyboard.press(" ")
+            page.locator(".story .reveals > *").first.wait_for()
+            seen[f"{step.title}, revealed"] = violations(visit)
+        page.keyboard.press("ArrowRight")
+    assert {name: found for name, found in seen.items() if found} == {}
