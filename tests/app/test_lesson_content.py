@@ -92,6 +92,7 @@ def test_scenes_show_what_is_there(name: str, views) -> None:
         at = f"{name}, {step.title}"
         drawn = [panel for panel in scene.panels if panel not in DRAWINGS]
         assert bool(drawn) <= (scene.config is not None), at
+        assert ("feedback" in scene.panels) <= (scene.config is not None), at
         for panel, entries in scene.hidden.items():
             assert set(entries) <= set(views[panel].entries), at
         for choice, value in scene.choices.items():

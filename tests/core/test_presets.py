@@ -233,7 +233,7 @@ def test_the_largest_step_is_further_from_the_central_flow() -> None:
 def test_kinks_hold_an_oscillation_below_the_edge() -> None:
     frames = run("digits-relu", 420, ("central", "rod"))
     assert top(frames).max() < 0.99
-    assert {frame.flows["discrete"]["period"] for frame in frames} == {2.0}
+    assert {float(frame.flows["discrete"]["period"]) for frame in frames} == {2.0}
     assert set(ranks(frames).values()) == {0}
     assert frames[-1].distance["rod"] < frames[-1].distance["central"] / 4
 
@@ -258,4 +258,4 @@ def test_an_average_that_forgets_leaves_the_edge() -> None:
 @pytest.mark.timeout(600)  # 440 steps of a CNN, with its eigenvalues
 def test_period_4() -> None:
     frames = run("cnn-period-4", 440)
-    assert {frame.flows["discrete"]["period"] for frame in frames} == {4.0}
+    assert {float(frame.flows["discrete"]["period"]) for frame in frames} == {4.0}
