@@ -66,7 +66,7 @@ def title(visit) -> str:
     return visit.page.locator(".story h2").text_content()
 
 
-@pytest.mark.parametrize(("width", "columns"), [(1440, 3), (520, 2)])
+@pytest.mark.parametrize(("width", "columns"), [(1440, 3), pytest.param(520, 2, marks=pytest.mark.slow)])
 def test_the_feedback_diagram_follows_the_run_and_is_saved_as_it_stands(visit, width, columns):
     page = visit.page
     page.set_viewport_size({"width": width, "height": 900})
