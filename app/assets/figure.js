@@ -17,6 +17,39 @@
     return found.filter((element) => element.getClientRects().length)
   }
 
+  // A diagram of boxes, lines and words, as it stands in the page.
+  function copy(diagram, picture, place) {
+    const corner = place(diagram), {left, top} = diagram.getBoundingClientRect()
+    picture.prepend(make("title", {}, diagram.getAttribute("aria-label")))
+    for (const element of diagram.querySelectorAll("*")) {
+      const style = getComputedStyle(element), {stroke, fill, opacity, color} = style
+      if (element.tagName === "path") {
+        const {a, b, c, d, e, f} = element.getScreenCTM()
+        const line = {"stroke-width": style.strokeWidth, "stroke-dasharray": style.strokeDasharray, "vector-effect": style.vectorEffect}
+        picture.append(make("path", {d: element.getAttribute("d"), stroke, fill, opacity, ...line, transform: `matrix(${[a, b, c, d, e - left + corner.x, f - top + corner.y]})`}))
+        continue
+      }
+      const edge = parseFloat(style.borderTopWidth), box = place(element)
+      const round = Math.min(parseFloat(style.borderTopLeftRadius) * (style.borderTopLeftRadius.endsWith("%") ? box.width / 100 : 1), box.width / 2)
+      if (edge || style.backgroundColor !== "rgba(0, 0, 0, 0)") picture.append(make("rect", {...box, rx: round, fill: style.backgroundColor, stroke: edge ? style.borderTopColor : "none", "stroke-width": edge}))
+      for (const node of element.childNodes) if (node.nodeType === Node.TEXT_NODE) for (const [x, y, words] of linesOf(node))
+        picture.append(make("text", {x: x - left + corner.x, y: y - top + corner.y, "dominant-baseline": "central", "font-size": style.fontSize, "font-weight": style.fontWeight, "font-style": style.fontStyle, fill: color}, words))
+    }
+  }
+
+  // The lines in which a text stands: where each begins, at half its height, and its words.
+  function linesOf(node) {
+    const lines = [], range = document.createRange()
+    for (const {0: word, index} of node.data.matchAll(/\S+/g)) {
+      range.setStart(node, index)
+      range.setEnd(node, index + word.length)
+      const {x, y, height} = range.getBoundingClientRect(), last = lines.at(-1)
+      if (last && Math.abs(last[1] - y - height / 2) < height / 2) last[2] += ` ${word}`
+      else lines.push([x, y + height / 2, word])
+    }
+    return lines
+  }
+
   async function drawing(cards) {
     const style = getComputedStyle(document.documentElement)
     const color = (name) => style.getPropertyValue(`--${name}`).trim()
@@ -43,6 +76,7 @@
       if (!alone) picture.append(make("rect", {...place(card), rx: 6, fill: color("card"), stroke: color("rule")}))
       write(card.querySelector("h2"), color("ink"))
       const {bottom} = card.getBoundingClientRect()
+      deep(card, ".loop").forEach((diagram) => copy(diagram, picture, place))
       for (const cell of deep(card, "th, td")) if (cell.getBoundingClientRect().bottom <= bottom) write(cell, color("ink"))
       deep(card, "th .chip").forEach(dot)
       let row = null, hidden = 0 // what is hidden leaves no gap

@@ -3,7 +3,7 @@ const HANDOUT_STYLE = `
   body { max-width: 178mm; margin: 10mm auto; color: #1f2328; font: 11pt/1.45 system-ui, sans-serif; }
   h1 { font-size: 20pt; margin: 0 0 4mm; } h2 { font-size: 14pt; margin: 0 0 2mm; }
   section { break-inside: avoid; margin: 0 0 9mm; padding-top: 4mm; border-top: 0.3mm solid #ccc; }
-  .pictures { display: flex; flex-wrap: wrap; gap: 3mm; } .pictures .component { flex: 1 1 100%; } .pictures > svg { flex: 1 1 100%; width: 100%; height: auto; border: 0.2mm solid #ddd; }
+  .pictures { display: flex; flex-wrap: wrap; gap: 3mm; } .pictures > svg { flex: 1 1 100%; width: 100%; height: auto; border: 0.2mm solid #ddd; }
   .source, .intro { color: #5c6570; font-size: 9pt; } table { border-collapse: collapse; } th, td { padding: 0 4mm 0 0; text-align: left; }
   ul.answers { list-style: "○  "; } ul.answers .right { list-style: "●  "; font-weight: 600; } math { font-size: 1.08em; }
   @page { margin: 12mm; } @media print { body { margin: 0; } }`
@@ -18,7 +18,7 @@ async function makeHandout(model, tell, say) {
       await until(() => tell.answered() && model.state.drawn)
       const {title, intro, words, answers, reveals, panels} = window.cflowsStep()
       const pictures = []
-      for (const panel of panels) pictures.push(document.querySelector(`#${panel} .plot, #${panel} [role=region]`) ? (await window.cflowsPicture(panel)).replace(/<\?xml[^>]*>/, "") : takeComponent(panel))
+      for (const panel of panels) pictures.push((await window.cflowsPicture(panel)).replace(/<\?xml[^>]*>/, ""))
       const list = answers.map(([html, right]) => `<li class="${right ? "right" : ""}">${html}</li>`).join("")
       sections.push(`<section><h2>${step + 1}. ${title}</h2>${intro ? `<div class="intro">${intro}</div>` : ""}${words}${list ? `<ul class="answers">${list}</ul>` : ""}${reveals}<div class="pictures">${pictures.join("")}</div></section>`)
     }
@@ -27,19 +27,6 @@ async function makeHandout(model, tell, say) {
   }
   const {lesson} = window.cflowsStep()
   return `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${lesson}</title><style>${HANDOUT_STYLE}</style></head><body><h1>${lesson}</h1>${sections.join("")}</body></html>`
-}
-
-// A component that is no plot, as it stands: its elements with its style, and the colours that this names.
-function takeComponent(panel) {
-  const hosts = [document.getElementById(panel)]
-  let root
-  for (const host of hosts) for (const element of host.querySelectorAll("*")) if (element.shadowRoot) { root = element.shadowRoot; hosts.push(root) }
-  const style = [...root.adoptedStyleSheets, ...root.styleSheets].flatMap((sheet) => [...sheet.cssRules].map((rule) => rule.cssText)).join("\n")
-  const computed = getComputedStyle(document.documentElement)
-  const names = [...new Set((style + root.innerHTML).match(/var\(--[\w-]+/g))].map((name) => name.slice(4))
-  const colors = names.map((name) => `${name}: ${computed.getPropertyValue(name)};`).join(" ")
-  const inside = [...root.children].filter((child) => child.localName !== "style" && child.localName !== "link").map((child) => child.outerHTML).join("")
-  return `<div class="component"><template shadowrootmode="open"><style>:host { ${colors} } ${style}</style>${inside}</template></div>`
 }
 
 // Until something holds, and what it changed is on the screen.

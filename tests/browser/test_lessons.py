@@ -66,6 +66,37 @@ def title(visit) -> str:
     return visit.page.locator(".story h2").text_content()
 
 
+@pytest.mark.parametrize(("width", "columns"), [(1440, 3), pytest.param(520, 2, marks=pytest.mark.slow)])
+def test_the_feedback_diagram_follows_the_run_and_is_saved_as_it_stands(visit, width, columns):
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 900})
+    open_step(visit, "adaptive-optimizers", 4, "&type=120")
+    page.get_by_text("step 205").wait_for()
+    page.keyboard.press(" ")
+    page.get_by_text("step 213").wait_for()
+    diagram = page.locator(".loop")
+    told = diagram.get_attribute("aria-label")
+    assert "the oscillation flattens the Hessian" in told
+    assert "ν rises, so the step sizes fall" in told
+    assert len(diagram.evaluate("(loop) => getComputedStyle(loop).gridTemplateColumns").split()) == columns
+    # Every arrow's tip lies on the edge of a card.
+    tips = diagram.evaluate("""(loop) => {
+        const own = loop.getBoundingClientRect()
+        const boxes = [...loop.querySelectorAll(".part")].map((part) => part.getBoundingClientRect())
+        const off = (x, y, box) => Math.hypot(Math.max(box.left - x, 0, x - box.right), Math.max(box.top - y, 0, y - box.bottom))
+        return [...loop.querySelectorAll("path.head")].map((head) => {
+            const [x, y] = head.getAttribute("d").slice(1).split("L")[0].split(",").map(Number)
+            return Math.min(...boxes.map((box) => off(x + own.left, y + own.top, box)))
+        })
+    }""")
+    assert len(tips) == 8
+    assert max(tips) < 1.5
+    picture = page.evaluate("cflowsPicture('feedback')")
+    assert told in picture
+    for words in ("Effective Hessian", "▼ falls", diagram.locator("[data-part=nu] .value").text_content()):
+        assert f">{words}</text>" in picture
+
+
 @pytest.mark.parametrize("lesson", ["gradient-descent"])
 def test_a_lesson_by_the_keyboard_alone(visit, lesson):
     steps = Library().lesson(lesson).steps
