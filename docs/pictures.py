@@ -14,8 +14,14 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).parent / "images"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-# name: width, height, colour scheme
-PICTURES = {"first-screen": (1440, 900, "light"), "first-screen-dark": (1440, 900, "dark"), "first-screen-narrow": (390, 844, "light")}
+LESSON = "lessons?lesson=adaptive-optimizers&step=4"
+# name: address, width, height, colour scheme
+PICTURES = {
+    "first-screen": ("", 1440, 900, "light"),
+    "first-screen-dark": ("", 1440, 900, "dark"),
+    "first-screen-narrow": ("", 390, 844, "light"),
+    "lesson": (LESSON, 1440, 900, "light"),
+}
 
 
 def free_port() -> int:
@@ -45,9 +51,9 @@ def main() -> None:
         wait_for(url)
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-            for name, (width, height, scheme) in PICTURES.items():
+            for name, (address, width, height, scheme) in PICTURES.items():
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-                page.goto(url)
+                page.goto(url + address)
                 page.wait_for_selector("html[data-ready]", timeout=60_000)
                 page.wait_for_timeout(1500)
                 page.screenshot(path=IMAGES / f"{name}.png", full_page=width < 600)

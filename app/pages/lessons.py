@@ -32,6 +32,13 @@ RESULT_SECONDS = 1.0  # between looks at what came out, while a run goes on
 COLORS = ("discrete", "raw")  # of the run and of the one beneath it
 
 
+class Pair(Canvas):
+    """A canvas whose second layer counts as much as the first: limits follow it, and the pointer reads it."""
+
+    def leads(self, layer: int) -> bool:
+        return True
+
+
 class LessonsPage(Page):
     """The page's parts, and what brings them up to date.
 
@@ -43,7 +50,7 @@ class LessonsPage(Page):
     description = "How gradient descent and adaptive optimizers work, in steps: words, a run, and a question before each answer."
 
     def __init__(self, session: Session, library: Library):
-        canvas = Canvas(Table(SMOOTHING), LIGHT)
+        canvas = Pair(Table(SMOOTHING), LIGHT)
         self.drawings = [drawing(canvas) for drawing in DRAWINGS]
         super().__init__(canvas, [*(view(canvas) for view in VIEWS), *self.drawings])
         self.session, self.library = session, library

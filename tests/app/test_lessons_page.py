@@ -330,6 +330,9 @@ def test_a_second_run_lies_beneath_the_first(library, fake_engine):
         assert (drawn(page), drawn(page, 1)) == (299, 199)
         (row,) = page.table.state["groups"][0]["rows"]
         assert row["cells"] == ["299", "199"]
+        loss = next(view for view in page.views if view.key == "loss")
+        seen = page.beside.history.series("discrete", "loss")
+        assert loss.figure.y_range.start <= seen.min() < seen.max() <= loss.figure.y_range.end
         page.go(0)
         await settled(page)
         assert drawn(page, 1) == -1
