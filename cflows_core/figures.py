@@ -242,6 +242,10 @@ def _overlay(curves: list[hv.Curve], y_label: str, title: str, log: str = "", x_
         "logx": "x" in log,
         "logy": "y" in log,
     }
+    if "x" in log:
+        from bokeh.models import LogTicker
+
+        options["xticks"] = LogTicker(mantissas=[1, 3])  # more labels than these lie on one another
     # Limits are shared by what has the same name: a panel's own is its title.
     return _styled(hv.Overlay([curve.redim(value=title or y_label or "value") for curve in curves]), options)
 

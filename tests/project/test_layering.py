@@ -43,7 +43,7 @@ LAZY = {
     "dask": {"engine"},
     "distributed": {"engine"},
     "holoviews": {"figures", "screen"},
-    "bokeh": {"screen"},
+    "bokeh": {"figures", "screen"},
     "IPython": {"screen"},
 }
 DASHBOARD = {"panel", "bokeh", "holoviews"}
