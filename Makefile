@@ -9,13 +9,14 @@ PIP := $(BIN)/python -m pip install -c constraints.txt
 
 # A stamp for each set of extras: newer than both files, or made again.
 APP := $(VENV)/.cflows-app
+NOTEBOOKS := $(VENV)/.cflows-notebooks
 DEV := $(VENV)/.cflows-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help env app test test-slow lint bench bench-gpu bench-stay clean
+.PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay clean
 
 help:  ## This list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
 
 env: $(DEV)  ## Make .venv with everything: the dashboard and the developers' tools
 	@echo "Ready: $(BIN)/cflows --help"
@@ -23,11 +24,17 @@ env: $(DEV)  ## Make .venv with everything: the dashboard and the developers' to
 app: $(APP)  ## Open the dashboard (makes .venv the first time)
 	$(BIN)/cflows app --show
 
+notebooks: $(NOTEBOOKS)  ## Open the notebooks in JupyterLab (makes .venv the first time)
+	$(BIN)/jupyter lab --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
+
 test: $(DEV)  ## The tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 test-slow: $(DEV)  ## The slow tests: the wheel in an empty environment, the long runs
 	$(BIN)/python -m pytest -m slow -n auto --dist worksteal $(PYTEST_ARGS)
+
+test-notebooks: $(DEV)  ## Execute every notebook (a cell may take 60 seconds)
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=60 -n auto --dist worksteal --durations=0 $(PYTEST_ARGS) notebooks
 
 lint: $(DEV)  ## ruff and pyright
 	$(BIN)/python -m ruff check .
@@ -60,8 +67,13 @@ $(APP): pyproject.toml constraints.txt | $(BIN)/python
 	@$(PIP) -e '.[app]'
 	@touch $@
 
+$(NOTEBOOKS): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing cflows and JupyterLab into $(VENV) (a few minutes the first time)"
+	@$(PIP) -e '.[notebooks]'
+	@touch $(APP) $@
+
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing cflows, its dashboard and the developers' tools into $(VENV) (a few minutes the first time)"
 	@$(PIP) -e '.[dev,notebooks]'
 	@mkdir -p $(VENV)/typings && ln -sfn ../../app $(VENV)/typings/cflows_app
-	@touch $(APP) $@
+	@touch $(APP) $(NOTEBOOKS) $@

@@ -1,15 +1,15 @@
 """Runs as plots, for notebooks: functions from a `Run` to a HoloViews overlay, and `watch`, which moves them while a simulation runs.
 
-Needs holoviews with its Bokeh backend (`pip install 'cflows[app]'`); a notebook begins with `hv.extension("bokeh")`. Colours and dash
-patterns are the dashboard's (palette.py). Every function draws the flows that the run has; nothing is smoothed, and what a settling flow
-predicts is left out.
+Needs holoviews with its Bokeh backend (`pip install 'cflows[app]'`); a notebook begins with `hv.extension("bokeh", inline=True)`, so
+that it asks no other host. Colours and dash patterns are the dashboard's (palette.py). Every function draws the flows that the run has;
+nothing is smoothed, and what a settling flow predicts is left out.
 """
 
 from __future__ import annotations
 
 import difflib
-import time
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from cflows_core.frames import SERIES, STATUSES
 from cflows_core.history import History
 from cflows_core.optimizers import KINDS, Optimizer
 from cflows_core.palette import FLOW_LABELS, LIGHT, STROKES, Stroke
+from cflows_core.screen import Screen
 from cflows_core.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 
     from cflows_core.store import Run
 
-WIDTH, HEIGHT = 520, 260  # pixels
-REDRAW_SECONDS = 0.25
+WIDTH, HEIGHT = 480, 260  # pixels
 BEYOND = 3.0  # a flow that left is drawn up to so many times the height of the others
 
 _OPTIMIZER = replace(STROKES["discrete"], width=1.0, alpha=0.6)  # jagged: thin, so that flows on it are seen
+
+_CYCLE = ("discrete", "central", "rod", "stable", "ablation", "stationary")  # colours of curves that are no flow's
 
 Plot = Callable[["Run"], "hv.Overlay"]
 
@@ -48,7 +50,7 @@ def loss(run: Run) -> hv.Overlay:
     for flow in ("central", "rod"):
         if flow in run.config.flows:
             curves.append(_predicted(run, flow, "predicted_loss", STROKES[f"{flow}_predicted"], f"{FLOW_LABELS[flow]}, predicted"))
-    return _overlay(_within_sight(curves, curves[0]), "loss", "Train loss", logy=True)
+    return _overlay(_within_sight(curves, curves[0]), "loss", "Train loss", log="y")
 
 
 def eigenvalues(run: Run, raw: bool = False) -> hv.Overlay:
@@ -81,7 +83,7 @@ def covariance(run: Run) -> hv.Overlay:
 def distance(run: Run) -> hv.Overlay:
     """Euclidean distance of each flow to the optimizer's centre (math.md 9), on a logarithmic axis."""
     curves = [_drawn(run.steps, _positive(run.series(flow, "distance")), STROKES[flow], FLOW_LABELS[flow]) for flow in _flows(run)]
-    return _overlay(curves, "distance", "Distance to the optimizer", logy=True)
+    return _overlay(curves, "distance", "Distance to the optimizer", log="y")
 
 
 def series(name: str, *flows: str, log: bool = False) -> Plot:
@@ -100,9 +102,31 @@ def series(name: str, *flows: str, log: bool = False) -> Plot:
             _drawn(run.steps, _positive(value) if log else value, _OPTIMIZER if flow == "discrete" else STROKES[flow], FLOW_LABELS[flow])
             for flow, value in zip(chosen, values, strict=True)
         ]
-        return _overlay(curves, SERIES[name].unit or name, name.replace("_", " "), logy=log)
+        return _overlay(curves, SERIES[name].unit or name, name.replace("_", " "), log="y" if log else "")
 
     return plot
+
+
+def curves(
+    lines: Mapping[str, tuple[Any, Any]], title: str = "", x: str = "step", y: str = "", log: str = "", levels: Sequence[float] = ()
+) -> hv.Overlay:
+    """Curves of your own in the style of the others: label -> (xs, ys), with an axis label each.
+
+    A label of `FLOW_LABELS` takes that flow's colour and dashes. log: the logarithmic axes, "x", "y" or "xy". levels: heights at which
+    a dashed line is drawn, like an edge of stability.
+    """
+    strokes = {label: STROKES[flow] for flow, label in FLOW_LABELS.items()}
+    colors = itertools.cycle(_CYCLE)
+    drawn = [_drawn(xs, ys, strokes.get(label) or Stroke(next(colors)), label) for label, (xs, ys) in lines.items()]
+    widest = [np.ravel(xs) for xs, _ in lines.values() if np.size(xs)]
+    ends = np.array([min(map(np.min, widest)), max(map(np.max, widest))]) if widest else np.empty(0)
+    drawn += [_drawn(ends, np.full(len(ends), level), STROKES["edge"], "") for level in levels]
+    return _overlay(drawn, y, title, log, x)
+
+
+def show(*plots: hv.Element | hv.Overlay, columns: int = 2) -> None:
+    """Show plots that stand still in a notebook, side by side, without asking another host for styles as HoloViews does."""
+    Screen(*[lambda _, plot=plot: plot for plot in plots], data=None, columns=columns)
 
 
 def watch(simulation: Simulation | RunConfig, *plots: Plot, steps: int | None = None) -> Run:
@@ -111,18 +135,17 @@ def watch(simulation: Simulation | RunConfig, *plots: Plot, steps: int | None = 
     simulation: one that has not begun, or a configuration. plots: functions of a run, such as those of this module; loss and eigenvalues
     if none is named. Without IPython nothing is displayed.
     """
-    import holoviews as hv
-    from holoviews.streams import Pipe
-
     if isinstance(simulation, RunConfig):
         simulation = Simulation(simulation)
     history = History()
-    pipe = Pipe(data=_run(history, simulation))
-    _display(hv.Layout([hv.DynamicMap(_drawing(plot), streams=[pipe]) for plot in plots or (loss, eigenvalues)]).cols(2))
-    for _ in _now_and_then(simulation, history, steps):
-        pipe.send(_run(history, simulation))
-    pipe.send(_run(history, simulation))
-    return pipe.data
+    screen = Screen(*(plots or (loss, eigenvalues)), data=_run(history, simulation))
+    for frame in islice(simulation, steps):
+        history.append([frame])
+        if screen.ready:
+            screen.send(_run(history, simulation))
+    run = _run(history, simulation)
+    screen.send(run)
+    return run
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------------------
@@ -130,30 +153,6 @@ def _run(history: History, simulation: Simulation) -> Run:
     from cflows_core.store.export import recorded
 
     return recorded(history, simulation.config, {})
-
-
-def _drawing(plot: Plot) -> Callable[..., hv.Overlay]:
-    return lambda data: plot(data)
-
-
-def _display(layout: hv.Layout) -> None:
-    try:
-        from IPython import get_ipython
-        from IPython.display import display
-    except ImportError:
-        return
-    if get_ipython() is not None:
-        display(layout)
-
-
-def _now_and_then(simulation: Simulation, history: History, steps: int | None) -> Iterator[None]:
-    """Advance the simulation, and stop for a moment whenever there is something to be drawn."""
-    drawn = time.monotonic()
-    for frame in islice(simulation, steps):
-        history.append([frame])
-        if time.monotonic() - drawn > REDRAW_SECONDS:
-            yield
-            drawn = time.monotonic()
 
 
 def _flows(run: Run) -> list[str]:
@@ -219,24 +218,36 @@ def _styled(element: Any, options: dict[str, Any]) -> Any:
     return element.opts(**options, backend="bokeh")
 
 
-def _overlay(curves: list[hv.Curve], y_label: str, title: str, logy: bool = False) -> hv.Overlay:
+def _overlay(curves: list[hv.Curve], y_label: str, title: str, log: str = "", x_label: str = "step") -> hv.Overlay:
     import holoviews as hv
 
     options: dict[str, Any] = {
         "width": WIDTH,
         "height": HEIGHT,
+        "xlabel": x_label,
         "ylabel": y_label,
         "title": title,
         "legend_position": "right",
-        "legend_opts": {"border_line_alpha": 0, "label_text_font_size": "8pt", "spacing": 0, "padding": 2, "margin": 4},
-        "framewise": True,  # limits follow the newest data
+        "legend_opts": {
+            "border_line_alpha": 0,
+            "label_text_font_size": "8pt",
+            "spacing": 0,
+            "padding": 2,
+            "margin": 4,
+            "location": "top_left",
+        },
         "shared_axes": False,
         "show_grid": True,
         "toolbar": "above",
-        "logy": logy,
+        "logx": "x" in log,
+        "logy": "y" in log,
     }
+    if "x" in log:
+        from bokeh.models import LogTicker
+
+        options["xticks"] = LogTicker(mantissas=[1, 3])  # more labels than these lie on one another
     # Limits are shared by what has the same name: a panel's own is its title.
-    return _styled(hv.Overlay([curve.redim(value=title) for curve in curves]), options)
+    return _styled(hv.Overlay([curve.redim(value=title or y_label or "value") for curve in curves]), options)
 
 
 def _within_sight(curves: list[hv.Curve], *anchors: hv.Curve) -> list[hv.Curve]:

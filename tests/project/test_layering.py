@@ -25,7 +25,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("observe",),
     ("simulation",),
     ("store",),
-    ("history", "phases", "presets", "running", "written"),
+    ("history", "phases", "presets", "running", "screen", "written"),
     ("figures", "engine"),
     ("", "cli", "__main__"),  # "": the package itself, which re-exports the public API
 ]
@@ -42,8 +42,9 @@ LAZY = {
     "rich": {"cli", "running", "problems"},
     "dask": {"engine"},
     "distributed": {"engine"},
-    "holoviews": {"figures"},
-    "IPython": {"figures"},
+    "holoviews": {"figures", "screen"},
+    "bokeh": {"figures", "screen"},
+    "IPython": {"screen"},
 }
 DASHBOARD = {"panel", "bokeh", "holoviews"}
 
@@ -116,7 +117,7 @@ def test_the_core_never_imports_the_dashboard(repository: Path) -> None:
         here = dotted(path, repository)
         for name, at_top in imports(path, repository):
             root = name.split(".")[0]
-            allowed = root == "holoviews" and layer(here) == "figures" and not at_top
+            allowed = root in ("holoviews", "bokeh") and layer(here) in ("figures", "screen") and not at_top
             # The command `cflows app` alone knows that there is a dashboard, and imports it when it is asked for.
             allowed |= root == "cflows_app" and layer(here) == "cli" and not at_top
             if (root in DASHBOARD or root == "cflows_app") and not allowed:
