@@ -162,11 +162,11 @@ class History:
 
     def pack(self, start: int = 0, stop: int | None = None) -> dict[str, Any]:
         """The rows `start` to `stop`, or all, as plain arrays and tuples: what a worker sends."""
-        stop = self._n if stop is None else min(stop, self._n)
-        columns = {key: np.ascontiguousarray(column[start:stop]) for key, column in self._columns.items()}
+        end = self._n if stop is None else min(stop, self._n)
+        columns = {key: np.ascontiguousarray(column[start:end]) for key, column in self._columns.items()}
         told = zip(self._event_rows, self._events, strict=True)
-        events = [(row - start, event.step, event.flow, event.kind, event.message) for row, event in told if start <= row < stop]
-        return {"n": stop - start, "columns": columns, "events": events}
+        events = [(row - start, event.step, event.flow, event.kind, event.message) for row, event in told if start <= row < end]
+        return {"n": end - start, "columns": columns, "events": events}
 
     def copy(self) -> History:
         """An independent history with the same rows, for a fork."""

@@ -121,7 +121,7 @@ def published(code: str) -> Callable[[str], None]:
     """Show a cell output that is JavaScript; what is returned replaces it."""
     from IPython.display import Javascript, display
 
-    handle = display(Javascript(code), display_id=True)
+    handle: Any = display(Javascript(code), display_id=True)
     return lambda newer: handle.update(Javascript(newer))
 
 
