@@ -111,7 +111,7 @@ class Screen:
 
 def in_notebook() -> bool:
     try:
-        from IPython import get_ipython
+        from IPython.core.getipython import get_ipython
     except ImportError:
         return False
     return get_ipython() is not None
@@ -119,9 +119,11 @@ def in_notebook() -> bool:
 
 def published(code: str) -> Callable[[str], None]:
     """Show a cell output that is JavaScript; what is returned replaces it."""
-    from IPython.display import Javascript, display
+    from IPython.core.display import Javascript
+    from IPython.core.display_functions import DisplayHandle
 
-    handle: Any = display(Javascript(code), display_id=True)
+    handle = DisplayHandle()
+    handle.display(Javascript(code))
     return lambda newer: handle.update(Javascript(newer))
 
 
