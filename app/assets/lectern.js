@@ -34,8 +34,18 @@ export function render({model}) {
   function resize(to) {
     size = Math.min(Math.max(to, SMALLEST), LARGEST)
     root.style.setProperty("--type", size / 100)
+    letterAxes()
     address()
     window.dispatchEvent(new Event("resize"))
+  }
+  // Bokeh draws its letters itself.
+  function letterAxes() {
+    const font = `${Math.round(0.11 * size)}px`
+    for (const document of window.Bokeh?.documents ?? []) {
+      for (const model of document.all_models ?? document._all_models.values()) {
+        if (model.properties.major_label_text_font_size) model.setv({axis_label_text_font_size: font, major_label_text_font_size: font}, {sync: false})
+      }
+    }
   }
   const smaller = button("Smaller type", "Smaller type (−)", () => resize(size - STEP), "A−")
   const larger = button("Larger type", "Larger type (+)", () => resize(size + STEP), "A+")
@@ -83,6 +93,9 @@ export function render({model}) {
 
   resize(size)
   draw()
+  if (size !== 100) {
+    const waiting = setInterval(() => { if (root.dataset.ready) { clearInterval(waiting); letterAxes() } }, 50)
+  }
   return h("div", {class: "lectern"},
     h("div", {class: "turn", role: "group", "aria-label": "Steps"}, back, place, next, shows),
     h("div", {class: "live"}, compute, told),

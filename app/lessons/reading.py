@@ -159,6 +159,7 @@ class _Reader:
     def _scene(self, scene: Scene, fence: Token) -> Scene:
         """`scene` with what a block says."""
         entries: dict[str, str] = {}
+        self.lines: dict[str, int] = {}
         for offset, written in enumerate(fence.content.splitlines(), start=2):
             key, colon, value = (part.strip() for part in written.partition(":"))
             if not written.strip():
@@ -167,7 +168,7 @@ class _Reader:
             if not colon or not value:
                 raise self._error(f"a line of a `show` block is `key: value`, got {written.strip()!r}")
             self._know(key)
-            entries[key] = value
+            entries[key], self.lines[key] = value, self.line
             scene = self._with(scene, key, value)
         return self._run(scene, entries)
 
@@ -204,6 +205,7 @@ class _Reader:
         """The scene with its run: a stored one, or a preset's configuration with other fields."""
         fields = {key: value for key, value in entries.items() if key in RunConfig.fields()}
         if "run" in entries:
+            self.line = self.lines["run"]
             if "preset" in entries or fields:
                 raise self._error("a scene shows a stored run, `run`, or computes `preset` with fields: not both")
             path = self._stored(entries["run"])
@@ -211,8 +213,12 @@ class _Reader:
         if "preset" not in entries and not fields:
             return scene
         try:
+            self.line = self.lines.get("preset", self.line)
             base = presets.get(entries["preset"]).config if "preset" in entries else scene.config or RunConfig()
-            return replace(scene, config=base.replace(**{key: from_text(key, value) for key, value in fields.items()}), stored="")
+            values = {}
+            for self.line, key in sorted((self.lines[key], key) for key in fields):
+                values[key] = RunConfig.check(key, from_text(key, fields[key]))
+            return replace(scene, config=base.replace(**values), stored="")
         except ConfigError as problem:
             raise self._error(str(problem).removesuffix(".")) from None
 
@@ -226,7 +232,9 @@ class _Reader:
                 except CflowsError as problem:
                     raise self._error(str(problem).removesuffix(".")) from None
                 return str(path)
-        raise self._error(f"there is no stored run `{run}` in {' or '.join(str(folder) for folder in self.folders)}")
+        names = sorted({path.stem for folder in self.folders for path in folder.glob(f"*{ENDING}")})
+        places = " or ".join(str(folder) for folder in self.folders)
+        raise self._error(f"there is no stored run `{run}` in {places}" + (_close(run, names) if names else ""))
 
     def _each(self, key: str, value: str, known: Iterable[str]) -> tuple[str, ...]:
         names = _listed(value)
@@ -243,7 +251,7 @@ class _Reader:
         return int(value)
 
     def _error(self, rule: str) -> LessonError:
-        return LessonError(f"{self.name}, line {self.line}: {rule}.")
+        return LessonError(f"{self.name}, line {self.line}: {rule}" + ("" if rule.endswith("?") else "."))
 
 
 def _blocks(tokens: Sequence[Token]) -> Iterator[list[Token]]:

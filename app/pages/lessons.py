@@ -285,6 +285,7 @@ class LessonsPage(Page):
             answer=step.answer if opened else "",
             panels=[*scene.panels, *(["results"] if self._has_results else [])],
         )
+        self._show_results(now)
         self.lectern.show(
             lesson=lesson.name,
             at=self.at,
@@ -295,13 +296,13 @@ class LessonsPage(Page):
             about="" if scene.config is None else in_words(scene.config),
             explore="" if scene.config is None else f"./?{query(scene.config)}",
         )
-        self._show_results(now)
 
     @property
     def _all_drawn(self) -> bool:
         """Nothing more will be drawn of this step: a handout may take it."""
         computing = self._scene.config is not None and self.live and self.session.status in ("new", "starting", "running")
-        return not self._stale and self._grown >= 1 and not computing and len(self.shown) >= self._target
+        told = not self._scene.results or self._waits or self._results[1] == (self._scene, len(self.shown))
+        return told and not self._stale and self._grown >= 1 and not computing and len(self.shown) >= self._target
 
     def _run_state(self) -> str:
         """stored, starting, running, or done."""

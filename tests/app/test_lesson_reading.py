@@ -136,7 +136,7 @@ def test_a_paragraph_in_emphasis_is_a_source():
         (HEAD + shown("loss.hide: raws"), "mine, line 6: `loss.hide` cannot have 'raws': choose `raw`."),
         (HEAD + shown("until: soon"), "mine, line 6: `until` is a step's number, or `end`, got 'soon'."),
         (HEAD + shown("run: none"), "mine, line 6: there is no stored run `none` in nowhere."),
-        (HEAD + shown("run: a", "lr: 0.1"), "mine, line 7: a scene shows a stored run, `run`, or computes `preset` with fields: not both."),
+        (HEAD + shown("run: a", "lr: 0.1"), "mine, line 6: a scene shows a stored run, `run`, or computes `preset` with fields: not both."),
         (HEAD + "$$ \\bad{x} $$\n", "mine, line 5: \\bad is not known, in '\\\\bad{x}'."),
         (HEAD + "- [x] $\\bad$\n- [ ] b\n\n---\n\nc\n", "mine, line 5: \\bad is not known, in '\\\\bad'."),
     ],
@@ -147,10 +147,15 @@ def test_a_mistake_is_told_with_its_line(text: str, told: str):
     assert str(problem.value) == told
 
 
-@pytest.mark.parametrize("field", ["lr: -1", "preset: nothing", "optimizer: sgd"])
-def test_a_configuration_that_there_is_not(field: str):
-    with pytest.raises(LessonError, match=r"^mine, line 6: .*\.$"):
-        read(HEAD + shown(field), "mine", [])
+@pytest.mark.parametrize("field", ["lr: -1", "preset: nothing", "preset: digits", "optimizer: sgd", "flows: rods"])
+def test_a_configuration_that_there_is_not_is_told_with_its_own_line(field: str):
+    with pytest.raises(LessonError, match=r"^mine, line 6: .*[^?.][?.]$"):
+        read(HEAD + shown(field, "panels: loss", "steps: 10"), "mine", [])
+
+
+def test_the_runs_that_there_are_are_named(folder: Path):
+    with pytest.raises(LessonError, match=r"line 6: there is no stored run `furst` in .*: choose `first`\.$"):
+        scenes(shown("run: furst", "panels: loss"), folder)
 
 
 def test_a_stored_run_lies_in_the_lessons_folder_and_nowhere_else(folder: Path):
