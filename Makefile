@@ -12,6 +12,9 @@ APP := $(VENV)/.cflows-app
 NOTEBOOKS := $(VENV)/.cflows-notebooks
 DEV := $(VENV)/.cflows-dev
 
+# In a container one is root, which Jupyter wants to be told.
+AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay clean
 
@@ -25,7 +28,7 @@ app: $(APP)  ## Open the dashboard (makes .venv the first time)
 	$(BIN)/cflows app --show
 
 notebooks: $(NOTEBOOKS)  ## Open the notebooks in JupyterLab (makes .venv the first time)
-	$(BIN)/jupyter lab --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
+	$(BIN)/jupyter lab --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(AS_ROOT) notebooks
 
 test: $(DEV)  ## The tests, without the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
