@@ -117,8 +117,8 @@ class LessonsPage(Page):
 
     @property
     def live(self) -> bool:
-        """The run is computed now, or was, rather than read."""
-        return self.session.stored is None
+        """The step's run is computed now, or was, rather than read."""
+        return self._scene.config is not None and self.session.stored is None
 
     # -- drawing ------------------------------------------------------------------------------------------------------------------
     def tick(self) -> None:
@@ -172,6 +172,8 @@ class LessonsPage(Page):
             self.session.turn(scene.config, stored)
             if stored is None:
                 self.session.do(self.session.run)
+        elif self.session.status == "running":
+            self.session.do(self.session.pause)  # nobody sees it
         self._source = self.shown = History()
 
     def compute(self) -> None:

@@ -272,6 +272,18 @@ def test_a_configuration_is_computed_as_far_as_the_step_shows_it(library, fake_e
     visit(library, fake_engine, scene, step=3)
 
 
+def test_a_run_that_nobody_sees_any_more_stands_still(library, fake_engine):
+    async def scene(page: LessonsPage):
+        (runner,) = fake_engine.runners
+        assert runner.running
+        page.go(6)
+        await settled(page)
+        assert not runner.running
+        assert page.lectern.state["drawn"]
+
+    visit(library, fake_engine, scene, step=3)
+
+
 def test_a_stored_run_is_computed_when_the_reader_asks(library, fake_engine):
     async def scene(page: LessonsPage):
         assert page.lectern.state["run"] == "stored"
