@@ -36,8 +36,7 @@ CUSTOM = "custom"
 class Session(param.Parameterized):
     """State of one visitor.
 
-    engine: an awaitable of the engine, so that a page may open while workers start. shelf: where runs are kept. Release the session when
-    the visitor leaves.
+    engine: awaited, so that a page may open while workers start. shelf: where runs are kept. To be released when the visitor leaves.
     """
 
     preset = param.String(doc="Name of the preset that the configuration began as, or `custom`.")
@@ -270,7 +269,7 @@ class Session(param.Parameterized):
             self.do(self._slow_down)
 
     def dismiss(self) -> None:
-        """The visitor has read what went wrong with an action."""
+        """What went wrong with an action has been read."""
         self.error = ""
 
     async def release(self) -> None:

@@ -41,9 +41,7 @@ eigenvalues.scale: log
 from: 40
 until: 100
 ```
-
 ---
-
 That.
 
 ```show
@@ -70,9 +68,7 @@ steps: 300
 panels: loss
 until: 30
 ```
-
 ---
-
 ```show
 until: end
 ```
@@ -82,9 +78,7 @@ until: end
 ```show
 panels: reality
 ```
-
 ---
-
 It slides.
 
 ## Many
@@ -153,6 +147,12 @@ def drawn(page: LessonsPage, layer: int = 0) -> int:
     return int(steps[-1]) if len(steps) else -1
 
 
+async def asked_again(page: LessonsPage) -> None:
+    """The first step holds its answer back."""
+    await settled(page)
+    assert (drawn(page), page.story.state["answer"]) == (100, "")
+
+
 def pictures(page: LessonsPage) -> list[str]:
     return page.story.state["panels"]
 
@@ -202,7 +202,8 @@ def test_what_is_revealed_grows(library, fake_engine, clock):
             page.tick()
             seen.append(drawn(page))
         assert seen == sorted(seen)
-        assert (seen[0], seen[-1]) == (100, 250) or seen[-1] == 250
+        assert 100 <= seen[0] < 110
+        assert seen[-1] == 250
         assert len(set(seen)) > 30
         assert seen.index(250) == pytest.approx(lessons_module.REVEAL_SECONDS / 0.05, abs=4)
         story = page.story.state
@@ -228,9 +229,7 @@ def test_a_step_stays_revealed_while_the_lesson_is_open(library, fake_engine):
         assert drawn(page) == 250  # at once
         assert page.story.state["answer"]
         page.open("mine")
-        await settled(page)
-        assert drawn(page) == 100
-        assert not page.story.state["answer"]
+        await asked_again(page)
 
     visit(library, fake_engine, scene)
 
@@ -243,9 +242,7 @@ def test_a_handout_sees_steps_whole_and_leaves_them_closed(library, fake_engine)
         assert drawn(page) == 250
         assert page.story.state["answer"]
         page._on_lectern({"go": 0})
-        await settled(page)
-        assert drawn(page) == 100
-        assert not page.story.state["answer"]
+        await asked_again(page)
 
     visit(library, fake_engine, scene)
 
