@@ -11,7 +11,7 @@ from bokeh.document import Document
 from bokeh.models import ColumnDataSource, DataRange1d, LogAxis
 
 import cflows_core as cf
-from cflows_core import figures, screen
+from cflows_core import figures, panels, screen
 from cflows_core.optimizers import Optimizer
 from cflows_core.palette import LIGHT
 
@@ -142,11 +142,17 @@ def test_eigenvalues_are_given_over_the_threshold_or_raw(run):
     np.testing.assert_allclose(raw["Edge of stability"][1], 2 / run.config.lr, rtol=1e-12)
 
 
-def test_a_flow_that_left_does_not_push_the_others_together(run):
-    far, near = hv.Curve(([0, 1], [1.0, 100.0])), hv.Curve(([0, 1], [1.0, 2.0]))
-    cut = figures._within_sight([near, far], near)
-    np.testing.assert_array_equal(cut[1].dimension_values(1), [1.0, np.nan])
-    np.testing.assert_array_equal(cut[0].dimension_values(1), [1.0, 2.0])
+def test_a_flow_that_left_does_not_push_the_others_together():
+    near, far = panels.curves({"near": ([0, 1], [1.0, 2.0]), "far": ([0, 1], [1.0, 100.0])}).curves
+    cut = panels.within_sight([near, far], near)
+    np.testing.assert_array_equal(cut[1].ys, [1.0, np.nan])
+    np.testing.assert_array_equal(cut[0].ys, [1.0, 2.0])
+
+
+def test_a_panel_zoomed_has_the_steps_in_sight_alone():
+    zoomed = panels.curves({"a": (range(5), range(5))}, title="whole").zoomed(1, 3).titled("part")
+    np.testing.assert_array_equal(zoomed.curves[0].ys, [1, 2, 3])
+    assert zoomed.title == "part"
 
 
 def test_a_series_that_there_is_not():

@@ -25,8 +25,8 @@ LAYERS: list[tuple[str, ...]] = [
     ("observe",),
     ("simulation",),
     ("store",),
-    ("history", "phases", "presets", "running", "screen", "written"),
-    ("figures", "engine"),
+    ("history", "phases", "panels", "presets", "running", "screen", "written"),
+    ("figures", "engine", "gallery"),
     ("", "cli", "__main__"),  # "": the package itself, which re-exports the public API
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -35,7 +35,7 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = {"torch", "numpy", "scipy", "param", "clarabel"}
 # What the core may import where it is used.
 LAZY = {
-    "xarray": {"store", "measure", "figures"},
+    "xarray": {"store", "measure"},
     "zarr": {"store"},
     "sklearn": {"problems"},
     "pooch": {"problems"},
