@@ -6,7 +6,6 @@ import asyncio
 import logging
 import shutil
 import tempfile
-import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from cflows_core.errors import CflowsError, StoreError
 from cflows_core.history import History
 from cflows_core.store import Run
 from cflows_core.store.export import recorded
-from cflows_core.store.files import LOCK
+from cflows_core.store.packed import ENDING, pack
 from cflows_core.store.run import CHECKPOINT
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cflows")
 
 # Format -> how the file's name ends.
-ENDINGS = {"csv": ".csv", "netcdf": ".nc", "zarr": ".zarr.zip"}
+ENDINGS = {"csv": ".csv", "netcdf": ".nc", "zarr": ENDING}
 NOTHING = "There is nothing to save before the first step: press Run."
 AT_ONCE = 2  # files being made at a time, for all visitors
 PART = 2**18  # bytes sent at a time
@@ -67,7 +66,7 @@ class Snapshot:
         path = folder / (self.name + ENDINGS[form])
         if form == "zarr":
             try:
-                return _zipped(self.to_zarr(folder / f"{self.name}.zarr"), path)
+                return pack(self.to_zarr(folder / f"{self.name}.zarr"), path)
             except OSError as problem:
                 raise StoreError(
                     f"The archive cannot be written ({problem.strerror or problem}): make room on the server's disk."
@@ -93,15 +92,6 @@ async def snapshot(session: Session, folder: Path) -> Snapshot:
     # After the checkpoint, so that its step is among them; a copy, since the run goes on meanwhile. The visitor may see another by now.
     rows = runner.history.copy()
     return Snapshot(name, runner.config, rows, runner.facts.to_plain(), checkpoint if checkpoint.exists() else None)
-
-
-def _zipped(directory: Path, path: Path) -> Path:
-    """The directory as one archive, in which it keeps its name."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for file in sorted(directory.rglob("*")):
-            if file.is_file() and file.name != LOCK:
-                archive.write(file, file.relative_to(directory.parent))
-    return path
 
 
 class Exports:

@@ -7,7 +7,9 @@ that it asks no other host. Colours and dash patterns are the dashboard's (palet
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from html import escape
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cflows_core import panels
@@ -117,6 +119,20 @@ def draw(panel: Panel) -> hv.Overlay:
     # Limits are shared by what has the same name: a panel's own is its title.
     name = panel.title or panel.y or "value"
     return _styled(hv.Overlay([_drawn(curve).redim(value=name) for curve in panel.curves]), options)
+
+
+def save(drawn: Sequence[Panel], path: Path, title: str, words: str, columns: int = 3) -> None:
+    """Panels side by side in one HTML file that needs nothing else; `words`: HTML that stands above them. Raises OSError."""
+    import holoviews as hv
+    from bokeh.embed import file_html
+    from bokeh.layouts import column, gridplot
+    from bokeh.models import Div
+    from bokeh.resources import INLINE
+
+    hv.extension("bokeh")
+    plots = [hv.render(draw(panel), backend="bokeh") for panel in drawn]
+    head = Div(text=f"<h1>{escape(title)}</h1>{words}", width=columns * WIDTH, styles={"font": "15px/1.5 system-ui, sans-serif"})
+    path.write_text(file_html(column(head, gridplot(plots, ncols=columns)), INLINE, title), encoding="utf-8")
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is drawn of a run, as data: curves over an axis, each with its stroke. figures.py draws panels with HoloViews, the dashboard with Bokeh.
+"""What is drawn of a run, as data: curves over an axis, each with its stroke. figures.py draws them with HoloViews, the page with Bokeh.
 
 Every function gives the flows that the run has; nothing is smoothed unless it says so, and what a settling flow predicts is left out.
 """
@@ -98,9 +98,7 @@ def covariance(run: Run) -> Panel:
     for mode in range(run.config.n_eigs):
         measured, predicted = (hide_settling(run, run.series("central", name)) for name in ("measured_variance", "covariance_eigs"))
         curves.append(Curve(run.steps, nth(measured, mode), faded(OPTIMIZER, mode), "Measured" if mode == 0 else ""))
-        curves.append(
-            Curve(run.steps, nth(predicted, mode), faded(STROKES["central_predicted"], mode), "Predicted" if mode == 0 else "")
-        )
+        curves.append(Curve(run.steps, nth(predicted, mode), faded(STROKES["central_predicted"], mode), "Predicted" if mode == 0 else ""))
     return Panel("Oscillation Σ", tuple(curves), "variance (P-metric)")
 
 

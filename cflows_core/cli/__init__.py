@@ -1,4 +1,4 @@
-"""The command `cflows`: run, resume, presets, app, doctor.
+"""The command `cflows`: run, resume, presets, table, figure, app, doctor.
 
 Whatever a user does wrong, or the disk, or Ctrl-C, ends in one sentence on standard error. Exit codes: 0 done; 1 the
 optimizer diverged, or the self-check failed; 2 something must be changed (the sentence says what); 130 interrupted.
@@ -62,6 +62,11 @@ def _dispatch(argv: Sequence[str]) -> int:
         from cflows_core.cli import matrix
 
         matrix.write(matrix.chosen(given.presets, given.of, given.steps))
+        return 0
+    if given.command == "figure":
+        from cflows_core.cli import gallery
+
+        gallery.show(given)
         return 0
     if given.command == "app":
         return _app(given)

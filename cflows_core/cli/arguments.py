@@ -90,6 +90,25 @@ def build() -> SentenceParser:
     )
     table.add_argument("--steps", type=number, default=0, metavar="N", help="steps after the warm start [default: the set's own]")
 
+    figure = commands.add_parser(
+        "figure",
+        help="the papers' figures: what each shows, measured and drawn",
+        description="Draws figures of the papers at this machine's scale, from stored runs or computed now, and measures what each shows. "
+        "Without a name, lists them.",
+        allow_abbrev=False,
+    )
+    figure.add_argument("names", metavar="NAME", nargs="*", help="such as cf-5")
+    figure.add_argument("--all", action="store_true", help="all figures")
+    figure.add_argument("--out", metavar="DIR", help="draw them in this folder, or in this .html file")
+    figure.add_argument("--runs", default="runs/figures", metavar="DIR", help="where runs are looked for and stored [default runs/figures]")
+    figure.add_argument("--again", action="store_true", help="compute the runs, also where they are stored")
+    figure.add_argument(
+        "--paper-scale", action="store_true", help="the paper's own setting where its text gives it; needs a GPU and CIFAR-10"
+    )
+    figure.add_argument("--device", metavar="NAME", help="cpu or cuda, for what is computed")
+    figure.add_argument("--markdown", action="store_true", help="print what was found of every figure as a table, and nothing else")
+    figure.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
     app = commands.add_parser(
         "app",
         help="open the dashboard",

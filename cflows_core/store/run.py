@@ -52,8 +52,10 @@ class Run:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
-        """The run stored at `path`. Raises StoreError where there is none, one of a newer schema, or a damaged root document."""
+        """The run stored at `path`, or packed in one file there. Raises StoreError for none, a newer schema, a damaged root document."""
         root = Path(path)
+        if root.is_file():
+            return cls._from_file(root)
         try:
             attributes, specs = read_document(root)
             run = cls(attributes, {spec.path: spec for spec in specs}, {}, root)
@@ -64,6 +66,17 @@ class Run:
             whole = False
         if not whole:
             raise StoreError(f"The root document of {root} is damaged ({ROOT}): copy the run again from where it came, or delete it.")
+        return run
+
+    @classmethod
+    def _from_file(cls, path: Path) -> Run:
+        """A packed run, read whole."""
+        from cflows_core.store.packed import unpacked
+
+        with unpacked(path) as folder:
+            run = cls.open(folder)
+            run.columns()
+        run.path = path
         return run
 
     @classmethod
@@ -166,7 +179,7 @@ class Run:
     def checkpoint_path(self) -> Path | None:
         """The checkpoint from which a resume goes on, None if there is none yet."""
         path = None if self.path is None else self.path / CHECKPOINT
-        return path if path is not None and path.exists() else None
+        return path if path is not None and path.exists() else None  # a packed run is for looking at
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
         """The frames of rows `start` to `stop`, as recorded, but that short arrays are filled up with NaN and a NaN series is left out.

@@ -1,4 +1,4 @@
-"""The papers' figures at this machine's scale: docs/figures.md says what agrees."""
+"""Figures 14 to 22, 35 to 37 and 40 to 47 of [CF]: adaptive step sizes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FIGURES = "Figures of [CF]"
 _PAIR = ["discrete", "central"]
 _ABLATED = ["discrete", "central", "central_no_curvature"]
 
-FIGURES: tuple[Preset, ...] = (
+ADAPTIVE: tuple[Preset, ...] = (
     Preset(
         "fig-16",
         "Acceleration by regularisation: Scalar RMSProp",

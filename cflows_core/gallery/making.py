@@ -1,0 +1,127 @@
+"""Where a figure's runs come from: the folders that hold them, or, where none does, computing them.
+
+A folder has a packed run `NAME.zarr.zip` for each `Stored`, `NAME.json` for each `Study`, and `figures.json`, an index of what was found.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cflows_core.config import RunConfig
+from cflows_core.errors import ConfigError, StoreError
+from cflows_core.gallery.figure import Arrays, Data, Figure, Finding, Stored, Study
+from cflows_core.gallery.sketch import sketch
+from cflows_core.panels import Panel
+from cflows_core.running import run
+from cflows_core.store import Run
+from cflows_core.store.files import LOCK, dumps, replace_file
+from cflows_core.store.packed import ENDING, pack
+from cflows_core.store.run import CHECKPOINT
+
+INDEX = "figures.json"
+
+_MACHINE = ("device", "dtype", "threads", "max_memory", "checkpoint_every")  # say where a run was made, not what it is
+
+
+def collect(
+    figure: Figure,
+    folders: Sequence[Path],
+    *,
+    again: bool = False,
+    paper_scale: bool = False,
+    tell: Callable[[str], None] = lambda sentence: None,
+    **machine: Any,
+) -> Data:
+    """What the figure is drawn from: out of the first folder that has it, else computed and stored in the first folder.
+
+    again: compute it whatever the folders hold. paper_scale: the runs at the paper's scale. machine: fields of the configuration that say
+    where it is computed, such as `device`. Raises ConfigError where the figure has no runs at the paper's scale, StoreError.
+    """
+    if paper_scale and not figure.paper:
+        raise ConfigError(f"The text gives no setting of {figure.source} that could be run at the paper's scale: leave out --paper-scale.")
+    places = () if again else folders
+    wanted = figure.paper if paper_scale else figure.runs
+    runs = {label: _found(stored, places) or _computed(stored, folders[0], tell, machine) for label, stored in wanted.items()}
+    studies = {label: _read(study, places) or _studied(study, folders[0], tell) for label, study in figure.studies.items()}
+    return Data(runs, studies)
+
+
+def same_run(one: RunConfig, other: RunConfig) -> bool:
+    """Whether two configurations are of one run, wherever it is computed."""
+    return _what(one) == _what(other)
+
+
+def note(figure: Figure, findings: Sequence[Finding], panels: Sequence[Panel], folder: Path) -> None:
+    """Write what was found into the folder's index."""
+    entry = {
+        "verdict": figure.verdict(findings),
+        "findings": [[finding.number, finding.holds] for finding in findings],
+        "sketch": sketch(panels[0]) if panels else [],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    known = index(folder) | {figure.name: entry}
+    replace_file(folder / INDEX, json.dumps(dict(sorted(known.items())), indent=1, ensure_ascii=False).encode())
+
+
+def index(folder: Path) -> dict[str, Any]:
+    """What was found, by the figure's name; empty where the folder has no index that can be read."""
+    try:
+        known = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _what(config: RunConfig) -> dict[str, Any]:
+    return {name: value for name, value in config.to_dict().items() if name not in _MACHINE}
+
+
+def _found(stored: Stored, folders: Sequence[Path]) -> Run | None:
+    """Raises StoreError for a file that cannot be read, or that holds another run."""
+    for folder in folders:
+        path = folder / (stored.name + ENDING)
+        if path.exists():
+            found = Run.open(path)
+            if not same_run(found.config, stored.config):
+                raise StoreError(f"{path} holds another configuration than the figure's: compute it again with --again.")
+            return found
+    return None
+
+
+def _computed(stored: Stored, folder: Path, tell: Callable[[str], None], machine: Mapping[str, Any]) -> Run:
+    config = stored.config.replace(**machine)
+    tell(f"Computing {stored.name}: {config.warm_start + config.steps:,} steps.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{stored.name}-", dir=folder) as temporary:
+        directory = Path(temporary) / f"{stored.name}.zarr"
+        run(config, directory)
+        packed = pack(directory, Path(temporary) / "packed", leave_out=(LOCK, CHECKPOINT))
+        shutil.move(packed, folder / (stored.name + ENDING))
+    return Run.open(folder / (stored.name + ENDING))
+
+
+def _read(study: Study, folders: Sequence[Path]) -> Arrays | None:
+    for folder in folders:
+        path = folder / f"{study.name}.json"
+        if path.exists():
+            try:
+                return {name: np.array(values, dtype=float) for name, values in json.loads(path.read_text()).items()}
+            except (ValueError, TypeError, AttributeError):
+                raise StoreError(f"{path} is damaged: compute it again with --again.") from None
+    return None
+
+
+def _studied(study: Study, folder: Path, tell: Callable[[str], None]) -> Arrays:
+    tell(f"Computing {study.name}.")
+    arrays = study.compute()
+    folder.mkdir(parents=True, exist_ok=True)
+    plain = {name: np.where(np.isfinite(values), values, None).tolist() for name, values in arrays.items()}  # None reads as NaN
+    replace_file(folder / f"{study.name}.json", dumps(plain))
+    return arrays
