@@ -173,3 +173,23 @@ class Feedback(Component):
 
     _esm = _script("feedback.js")
     _stylesheets = [_STYLE, (ASSETS / "feedback.css").read_text(encoding="utf-8")]
+
+
+class Catalogue(Component):
+    """The gallery's figures, each with its verdict. Sends {"figure": name}, "" for the overview."""
+
+    takes = {"figure": TEXT}
+    _esm = _script("verdict.js", "catalogue.js")
+
+
+class Exhibit(Component):
+    """A figure's words, or all figures in small; arranges the panels, and keeps the page's address. Sends {"figure": name}."""
+
+    takes = {"figure": TEXT}
+    _esm = _script("verdict.js", "exhibit.js")
+
+
+class Findings(Component):
+    """What a figure shows in its paper, what was measured here, and the settings of both. Sends nothing."""
+
+    _esm = _script("verdict.js", "findings.js")

@@ -26,6 +26,7 @@ from cflows_app.health import Health, HealthHandler
 from cflows_app.lessons.library import Library
 from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
+from cflows_app.pages.gallery import GalleryPage
 from cflows_app.pages.lessons import LessonsPage
 from cflows_app.pages.page import Page
 from cflows_app.session import Session
@@ -89,6 +90,7 @@ async def _serve(
             "/": lambda: explore(pages.take()),
             "/compare": lambda: compare(ComparePage(shelf)),
             "/lessons": lambda: lessons(LessonsPage(Session(engine, shelf=shelf), library)),
+            "/gallery": lambda: gallery(GalleryPage()),
         }
         server = _server(routes, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
@@ -173,6 +175,12 @@ def compare(page: ComparePage) -> pn.Template:
 def lessons(page: LessonsPage) -> pn.Template:
     """The page Lessons for one visitor, at the step that its address names."""
     page.open(*share.step_asked(pn.state.session_args))
+    return _alive(page)
+
+
+def gallery(page: GalleryPage) -> pn.Template:
+    """The page Gallery for one visitor, at the figure that its address names."""
+    page.open(share.figure_asked(pn.state.session_args))
     return _alive(page)
 
 

@@ -66,6 +66,11 @@ def step_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, int]:
     return name, int(step) if step.isdecimal() and len(step) < 6 else 1
 
 
+def figure_asked(arguments: Mapping[str, Sequence[bytes]]) -> str:
+    """The name of the gallery's figure that a request's arguments ask for (`?figure=NAME`); "" for none."""
+    return _short(arguments.get("figure", [b""])[-1].decode(errors="replace"))
+
+
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:
     """What a request's arguments ask for, None if nothing. Raises nothing."""
     given = {name: values for name, values in arguments.items() if values and name not in LOOKS and not name.startswith(OWN)}

@@ -19,7 +19,7 @@ from cflows_app.views.base import View
 from cflows_core.palette import DARK, LIGHT
 
 ASSETS = Path(__file__).parent / "assets"
-PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons"}  # name -> address
+PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons", "Gallery": "./gallery"}  # name -> address
 _TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
 
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)

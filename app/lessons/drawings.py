@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from bokeh.events import RangesUpdate
-from bokeh.models import ColumnDataSource, Line, LogScale, Patch, Scatter, Text
+from bokeh.models import ColumnDataSource, Line, Patch, Scatter, Text
 from bokeh.plotting import figure
 
 from cflows_app.lessons.cartoon import LARGE, SMALL, START, VALLEY, cartoon
@@ -115,9 +115,8 @@ class SweepView(Drawing):
 
     def build(self) -> figure:
         plot = self.canvas.plane(self.key, "2/η", "sharpness")
-        plot.x_scale = LogScale()
         use_scale(plot, "log")
-        plot.xaxis.ticker, plot.xaxis.formatter = plot.yaxis[0].ticker, plot.yaxis[0].formatter
+        use_scale(plot, "log", "x")
         self.diagonal, self.trails, self.points = (ColumnDataSource({"x": [], "y": []}) for _ in range(3))
         color = self.canvas.palette["discrete"]
         self._line(plot, self.diagonal, STROKES["edge"], "edge, sharpness = 2/η")

@@ -95,13 +95,13 @@ class Limits:
         return (max(np.log10(low), np.log10(high) - self.decades), np.log10(high)) if self.scale == "log" else (low, high)
 
 
-def use_scale(plot: figure, scale: str) -> None:
-    """Give a figure a linear or a logarithmic vertical axis."""
+def use_scale(plot: figure, scale: str, axis: str = "y") -> None:
+    """Give a figure a linear or a logarithmic axis, "x" or "y"."""
     log = scale == "log"
-    plot.y_scale = LogScale() if log else LinearScale()
-    ticker = CustomJSTicker(major_code=_LOG_TICKS) if log else BasicTicker(desired_num_ticks=5)
-    plot.yaxis[0].ticker = plot.ygrid[0].ticker = ticker
-    plot.yaxis[0].formatter = CustomJSTickFormatter(code=_LOG_LABELS) if log else CustomJSTickFormatter(code=_LINEAR_LABELS)
+    drawn, grid = (plot.xaxis[0], plot.xgrid[0]) if axis == "x" else (plot.yaxis[0], plot.ygrid[0])
+    plot.update(**{f"{axis}_scale": LogScale() if log else LinearScale()})
+    drawn.ticker = grid.ticker = CustomJSTicker(major_code=_LOG_TICKS) if log else BasicTicker(desired_num_ticks=5)
+    drawn.formatter = CustomJSTickFormatter(code=_LOG_LABELS) if log else CustomJSTickFormatter(code=_LINEAR_LABELS)
 
 
 # Bokeh's own ticks turn linear below two decades. Here: below half of one; else 1, 2, 5 in each, or decades alone where there are many.

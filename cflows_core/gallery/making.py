@@ -53,6 +53,15 @@ def collect(
     return Data(runs, studies)
 
 
+def stored(figure: Figure, folders: Sequence[Path]) -> Data | None:
+    """What the figure is drawn from if the folders have all of it, else None. Raises StoreError for files that cannot be read."""
+    runs = {label: _found(run, folders) for label, run in figure.runs.items()}
+    studies = {label: _read(study, folders) for label, study in figure.studies.items()}
+    if None in runs.values() or None in studies.values():
+        return None
+    return Data(runs, studies)  # type: ignore[arg-type]
+
+
 def same_run(one: RunConfig, other: RunConfig) -> bool:
     """Whether two configurations are of one run, wherever it is computed."""
     return _what(one) == _what(other)
@@ -122,6 +131,6 @@ def _studied(study: Study, folder: Path, tell: Callable[[str], None]) -> Arrays:
     tell(f"Computing {study.name}.")
     arrays = study.compute()
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {name: np.where(np.isfinite(values), values, None).tolist() for name, values in arrays.items()}  # None reads as NaN
+    plain = {name: np.where(np.isfinite(values), values.astype(object), None).tolist() for name, values in arrays.items()}  # type: ignore[call-overload]
     replace_file(folder / f"{study.name}.json", dumps(plain))
     return arrays

@@ -8,17 +8,17 @@ import numpy as np
 
 from cflows_core.panels import Panel
 
-WIDTH, HEIGHT, MARGIN = 160, 90, 4  # of the drawing, in its own units
-POINTS = 120  # columns of which each keeps its lowest and highest value
+WIDTH, HEIGHT, MARGIN = 320, 180, 8  # of the drawing, in its own units
+POINTS = 80  # columns of which each keeps its lowest and highest value
 
 
 def sketch(panel: Panel) -> list[dict[str, Any]]:
     """The panel's curves in a frame of WIDTH by HEIGHT: path, colour of the palette, width, dashes, opacity of each."""
-    shown = [(curve, _scaled(curve.xs, "x" in panel.log), _scaled(curve.ys, "y" in panel.log)) for curve in panel.curves]
-    across, up = (_range([places[at] for places in shown]) for at in (1, 2))
+    across = [_scaled(curve.xs, "x" in panel.log) for curve in panel.curves]
+    up = [_scaled(curve.ys, "y" in panel.log) for curve in panel.curves]
     drawn = []
-    for curve, xs, ys in shown:
-        path = _path(_placed(xs, across, MARGIN, WIDTH - MARGIN), _placed(ys, up, HEIGHT - MARGIN, MARGIN))
+    for curve, xs, ys in zip(panel.curves, across, up, strict=True):
+        path = _path(_placed(xs, _range(across), MARGIN, WIDTH - MARGIN), _placed(ys, _range(up), HEIGHT - MARGIN, MARGIN))
         if path:
             stroke = curve.stroke
             drawn.append({"d": path, "color": stroke.color, "width": stroke.width, "dash": list(stroke.dash), "alpha": stroke.alpha})
@@ -54,7 +54,7 @@ def _path(xs: np.ndarray, ys: np.ndarray) -> str:
     for x, y in zip(xs[keep.astype(int)], ys[keep.astype(int)], strict=True):
         known = bool(np.isfinite(x) and np.isfinite(y))
         if known:
-            words.append(f"{'L' if down else 'M'}{x:.1f} {y:.1f}")
+            words.append(f"{'L' if down else 'M'}{x:.0f} {y:.0f}")
         down = known
     return "".join(words)
 
