@@ -29,6 +29,23 @@ WIDTH, HEIGHT = 480, 260  # pixels
 
 Plot = Callable[["Run"], "hv.Overlay"]
 
+_FILE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ max-width: 1480px; margin: 32px auto; padding: 0 20px; font: 15px/1.5 system-ui, sans-serif; color: #1f2328; }}
+h1 {{ font-size: 24px; line-height: 1.25; }}
+p, li {{ max-width: 100ch; }}
+</style>
+{library}
+<h1>{title}</h1>
+{words}
+{place}
+{script}
+</html>
+"""
+
 
 def loss(run: Run) -> hv.Overlay:
     """`panels.loss`, drawn."""
@@ -124,15 +141,15 @@ def draw(panel: Panel) -> hv.Overlay:
 def save(drawn: Sequence[Panel], path: Path, title: str, words: str, columns: int = 3) -> None:
     """Panels side by side in one HTML file that needs nothing else; `words`: HTML that stands above them. Raises OSError."""
     import holoviews as hv
-    from bokeh.embed import file_html
-    from bokeh.layouts import column, gridplot
-    from bokeh.models import Div
-    from bokeh.resources import INLINE
+    from bokeh.embed import components
+    from bokeh.layouts import gridplot
+    from bokeh.resources import Resources
 
     hv.extension("bokeh")
     plots = [hv.render(draw(panel), backend="bokeh") for panel in drawn]
-    head = Div(text=f"<h1>{escape(title)}</h1>{words}", width=columns * WIDTH, styles={"font": "15px/1.5 system-ui, sans-serif"})
-    path.write_text(file_html(column(head, gridplot(plots, ncols=columns)), INLINE, title), encoding="utf-8")
+    script, place = components(gridplot(plots, ncols=columns))
+    library = "".join(f"<script>{code}</script>" for code in Resources(mode="inline", components=["bokeh"]).js_raw)
+    path.write_text(_FILE.format(title=escape(title), words=words, library=library, script=script, place=place), encoding="utf-8")
 
 
 # -- inside -----------------------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ export function render({model}) {
     const figures = groups.flatMap((group) => group.figures)
     const count = (verdict) => figures.filter((figure) => figure.verdict === verdict).length
     const narrow = (verdict) => { wanted = wanted === verdict ? null : verdict; drawn = ""; draw() }
-    const chips = VERDICTS.map((verdict) => h("button", {type: "button", class: "chip", "aria-pressed": String(wanted === verdict), onclick: () => narrow(verdict)}, disc(verdict), ` ${count(verdict)} ${verdict}`))
+    const chips = VERDICTS.map((verdict) => h("button", {type: "button", class: "narrow", "aria-pressed": String(wanted === verdict), onclick: () => narrow(verdict)}, disc(verdict), ` ${count(verdict)} ${verdict}`))
     return [
       h("h2", {tabindex: -1}, "The papers’ figures, computed again"),
       h("p", {}, "Each is drawn from runs of small networks that this machine can compute, with a measurement for every statement that the paper makes of it. Choose one to see what agrees, and what does not."),

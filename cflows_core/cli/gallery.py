@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cflows_core.cli.tables import console
+from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
 from cflows_core.gallery import FIGURES, Figure, Finding, folders, get, making
 
@@ -37,7 +38,7 @@ def show(given: argparse.Namespace) -> None:
 def make(figure: Figure, places: Sequence[Path], given: argparse.Namespace) -> None:
     """Collect the figure's runs, print what was found, and write the plots."""
     out = console()
-    machine = {} if given.device is None else {"device": given.device}
+    machine = {} if given.device is None else {"device": RunConfig.check("device", given.device)}
     asked = {"again": given.again, "paper_scale": given.paper_scale, **machine}
     data = making.collect(figure, places, tell=(lambda _: None) if given.quiet else out.print, **asked)
     panels, findings = list(figure.panels(data)), figure.findings(data)

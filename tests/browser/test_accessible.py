@@ -98,3 +98,15 @@ def test_a_lesson(visit, violations):
             seen[f"{step.title}, revealed"] = violations(visit)
         page.keyboard.press("ArrowRight")
     assert {name: found for name, found in seen.items() if found} == {}
+
+
+@pytest.mark.parametrize("visit", [*THEMES, PHONE], indirect=True)
+def test_the_gallery(visit, violations):
+    page = visit.page
+    seen = {}
+    for query in ("", "?figure=cf-3", "?figure=nonsense"):
+        page.goto(f"{visit.server.url}gallery{query}")
+        page.wait_for_selector("html[data-ready]", timeout=60_000)
+        page.locator(".exhibit h2").wait_for()
+        seen[query] = violations(visit)
+    assert {query: found for query, found in seen.items() if found} == {}

@@ -152,7 +152,7 @@ def test_every_control_of_compare(tour):
         tour.look("runs", "#side")
         page.locator("#theme").click()
         page.locator("#theme").click()
-        for link in ("Explore", "Compare", "Lessons", *(f"Open {name} on Explore" for name in runs)):
+        for link in ("Explore", "Compare", "Lessons", "Gallery", *(f"Open {name} on Explore" for name in runs)):
             page.get_by_role("link", name=link, exact=True).click(modifiers=["ControlOrMeta"])
     skip_to_the_plots(tour, "compared")
     page.get_by_role("radio", name="Flows", exact=True).check()  # all of these runs is the last 500 steps, too
@@ -288,7 +288,7 @@ def take_along(tour):
     visit.button("Keep it").click()
     page.get_by_text(f"Kept as {tour.folder.name}").wait_for()
     tour.look("keep", "[role=dialog]")
-    for link in ("Explore", "Compare", "Lessons"):
+    for link in ("Explore", "Compare", "Lessons", "Gallery"):
         page.get_by_role("link", name=link, exact=True).first.click(modifiers=["ControlOrMeta"])
     visit.button("Export").click()
     tour.look("export", "[role=dialog]")
