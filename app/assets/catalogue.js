@@ -11,7 +11,7 @@ export function render({model}) {
     if (signature !== drawn) {
       drawn = signature
       list.replaceChildren(h("li", {}, all), ...groups.map(({title, figures}) => h("li", {},
-        h("h3", {}, title),
+        h("h2", {}, title),
         h("ul", {}, figures.map(({name, number, title, verdict}) => h("li", {},
           h("button", {type: "button", class: "figure", "data-figure": name, onclick: () => tell({figure: name})}, disc(verdict), h("span", {}, h("b", {}, number), ` ${title}`))))))))
     }
