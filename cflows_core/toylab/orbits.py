@@ -16,9 +16,8 @@ from cflows_core.errors import ConfigError
 from cflows_core.measure import periods
 from cflows_core.optimizers import Optimizer
 from cflows_core.problems.toy import Loss
-from cflows_core.toylab.batch import Batch, check_has, gradient, start_weights
+from cflows_core.toylab.batch import DIVERGED, Batch, check_has, gradient, start_weights
 
-DIVERGED = 1e6  # times 1 + the size of the start
 CHUNK = 4096  # optimizers at a time: their numbers stay in the processor's cache
 
 
