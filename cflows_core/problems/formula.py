@@ -184,7 +184,7 @@ def _applied(operation: Callable[..., Tensor], node: ast.expr, *branches: Branch
 
 
 def _power(node: ast.expr, base: Branch, exponent: Branch) -> Branch:
-    if callable(base) and not callable(exponent) and exponent.is_integer() and 2 <= exponent <= LARGEST_PRODUCT:
+    if callable(base) and not callable(exponent) and float(exponent).is_integer() and 2 <= exponent <= LARGEST_PRODUCT:
         power = int(exponent)
         return lambda at: _product(base(at), power)
     return _applied(operator.pow, node, base, exponent)
