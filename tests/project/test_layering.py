@@ -24,6 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("valley",),
     ("observe",),
     ("simulation",),
+    ("toylab",),
     ("store",),
     ("history", "phases", "panels", "presets", "running", "screen", "written"),
     ("figures", "engine", "gallery"),
