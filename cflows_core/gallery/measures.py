@@ -32,9 +32,25 @@ def smoothed_error(run: Run, flow: str, predicted: str, measured: str, sigma: fl
     guess = run.series(flow, predicted)
     if flow == "central":
         guess = hide_settling(run, guess)
-    return mean_relative_error(guess, gaussian_smooth(run.series("discrete", measured), sigma))
+    return mean_relative_error(guess, smooth(run, run.series("discrete", measured), sigma))
 
 
 def per_cent(share: float) -> str:
     """0.0123 -> "1.2 %"."""
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g} %" if share < 0.095 else f"{100 * share:.0f} %"
+
+
+def smooth(run: Run, values: np.ndarray, sigma: float = SMOOTHING) -> np.ndarray:
+    """Gaussian average over `sigma` steps of a series of the run, [rows] or [rows, k], however often it was recorded."""
+    return gaussian_smooth(values, sigma / (run.steps[1] - run.steps[0]))
+
+
+def stretch(holds: np.ndarray) -> np.ndarray:
+    """The longest uninterrupted run of rows at which something holds, as a mask [rows]."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[False], holds, [False]]).astype(int)))
+    starts, stops = ends[::2], ends[1::2]
+    mask = np.zeros(len(holds), dtype=bool)
+    if len(starts):
+        longest = np.argmax(stops - starts)
+        mask[starts[longest] : stops[longest]] = True
+    return mask

@@ -1,4 +1,4 @@
-"""[CF] 1 to 13, 23, 38 and 39: gradient descent and its central flow."""
+"""[CF] Figure 3: gradient descent on a parabola."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _growth(data: Data) -> Finding:
     return Finding(f"x changes by a factor {below.mean():.3f} a step below 2/η, and by {above.mean():.3f} above it.", holds)
 
 
-DESCENT: tuple[Figure, ...] = (
+QUADRATIC: tuple[Figure, ...] = (
     Figure(
         name="cf-3",
         source="[CF] Figure 3",

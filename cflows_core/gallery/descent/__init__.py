@@ -1,0 +1,15 @@
+"""[CF] 1 to 13, 23, 38 and 39: gradient descent and its central flow."""
+
+from __future__ import annotations
+
+from cflows_core.gallery.descent.architectures import ARCHITECTURES
+from cflows_core.gallery.descent.averages import AVERAGES
+from cflows_core.gallery.descent.central import CENTRAL
+from cflows_core.gallery.descent.limits import LIMITS
+from cflows_core.gallery.descent.quadratic import QUADRATIC
+from cflows_core.gallery.descent.trajectory import TRAJECTORY
+from cflows_core.gallery.figure import Figure
+
+_FIGURES = {figure.name: figure for figure in (*QUADRATIC, *TRAJECTORY, *CENTRAL, *AVERAGES, *ARCHITECTURES, *LIMITS)}
+
+DESCENT: tuple[Figure, ...] = tuple(sorted(_FIGURES.values(), key=lambda figure: int(figure.name.partition("-")[2])))
