@@ -62,7 +62,7 @@ def note(figure: Figure, findings: Sequence[Finding], panels: Sequence[Panel], f
     """Write what was found into the folder's index."""
     entry = {
         "verdict": figure.verdict(findings),
-        "findings": [[finding.number, finding.holds] for finding in findings],
+        "findings": [[finding.number, bool(finding.holds)] for finding in findings],
         "sketch": sketch(panels[0]) if panels else [],
     }
     folder.mkdir(parents=True, exist_ok=True)
