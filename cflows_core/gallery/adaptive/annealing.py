@@ -59,7 +59,7 @@ def _lands(data: Data) -> Finding:
     apart = {label: float(found.apart[AFTER.index(10)]) for label, found in _found(data).items()}
     before = {label: found.mean / found.central - 1 for label, found in _found(data).items()}
     holds = all(abs(apart[label]) < min(0.02, before[label] / 4) for label in apart)
-    return Finding(f"Before: {_listed(before)} above the flow's loss. Ten steps after: {_listed(apart)}.", holds)
+    return Finding(f"Over the flow's loss before: {_listed(before)}; ten steps after: {_listed(apart)}.", holds)
 
 
 def _stays(data: Data) -> Finding:
@@ -91,20 +91,22 @@ def _slowly(data: Data) -> Finding:
     )
 
 
-def _panel(run: Run, at: int, title: str) -> Panel:
+def _panel(run: Run, title: str, start: float, stop: float) -> Panel:
     drawn = [
         Curve(run.steps, run.series("discrete", "loss"), OPTIMIZER, "Optimizer"),
         Curve(run.steps, run.series("discrete", "loss_average"), STROKES["average"], "At the iterates' average"),
         Curve(run.steps, hide_settling(run, run.series("central", "predicted_loss")), STROKES["central_predicted"], "Predicted average"),
         Curve(run.steps, run.series("central", "loss"), STROKES["central"], "Central flow"),
     ]
-    return Panel(title, tuple(drawn), "loss", log="y").zoomed(at - 60, at + 40)
+    return Panel(title, tuple(drawn), "loss", log="y").zoomed(start, stop)
 
 
 def _panels(data: Data) -> Sequence[Panel]:
-    drawn = [_panel(data[label], FALLS[label], f"{label}: η to a tenth") for label in ("RMSProp", "Scalar RMSProp", "GD")]
+    drawn = [
+        _panel(data[label], f"{label}: η to a tenth", FALLS[label] - 60, FALLS[label] + 40) for label in ("RMSProp", "Scalar RMSProp", "GD")
+    ]
     cosine = data["RMSProp, cosine"]
-    return [*drawn, _panel(cosine, int(cosine.steps[-1]) - 150, "RMSProp: η by a cosine")]
+    return [*drawn, _panel(cosine, "RMSProp: η by a cosine", cosine.config.warm_start, cosine.steps[-1])]
 
 
 ANNEALING = Figure(

@@ -129,7 +129,8 @@ CF21 = Figure(
     caption="How fast the loss would fall at each point of RMSProp's central flow under three preconditioners that are stable there. "
     "That of least trace leads; RMSProp's own holds itself back, the more the smaller η is.",
     theirs="[CF]: a ResNet on CIFAR-10, β₂ = 0.99, MSE, several learning rates.",
-    ours="Here: the digits MLP at four learning rates from the initial weights; both preconditioners are found every ten steps.",
+    ours="Here: the digits MLP at four learning rates from the initial weights; both preconditioners are found every ten steps. "
+    "Nothing in (36) keeps P̂ from 0 where the gradient is not: one weight can make up a tenth of its speed.",
     preset="fig-21-small",
     runs=OF_RATES,
     panels=_panels,
