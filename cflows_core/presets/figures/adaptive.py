@@ -9,7 +9,19 @@ _FIGURES = "Figures of [CF]"
 _PAIR = ["discrete", "central"]
 _ABLATED = ["discrete", "central", "central_no_curvature"]
 
+_TRIO = ["discrete", "stable", "central"]
+_MAMBA = {"dataset": "sorting", "architecture": "mamba", "width": 4, "depth": 1, "activation": "silu", "n_train": 64, "head_scale": 0.05}
+_RESNET = {"architecture": "resnet", "width": 4, "depth": 1, "activation": "gelu", "n_train": 100, "head_scale": 0.3}
+_NU = {"optimizer": "rmsprop", "flows": _ABLATED, "observe": ["coordinates", "stationary"], "record_every": 5}
+
 ADAPTIVE: tuple[Preset, ...] = (
+    Preset(
+        "fig-14",
+        "Scalar RMSProp on a Mamba",
+        _FIGURES,
+        "The effective Hessian's top eigenvalue stays at 2, while the Hessian's own goes its way.",
+        RunConfig(**_MAMBA, seed=1, optimizer="scalar_rmsprop", lr=0.15, warm_start=215, steps=150, n_eigs=4, flows=_TRIO, observe=[]),
+    ),
     Preset(
         "fig-16",
         "Acceleration by regularisation: Scalar RMSProp",
@@ -23,6 +35,13 @@ ADAPTIVE: tuple[Preset, ...] = (
         _FIGURES,
         "From the same weights as fig-16: less regularisation, so the step size grows to 0.25 by step 600 instead of 0.67.",
         RunConfig(optimizer="scalar_rmsprop", lr=0.1, warm_start=0, steps=600, flows=_ABLATED),
+    ),
+    Preset(
+        "fig-17",
+        "RMSProp on a ResNet",
+        _FIGURES,
+        "The squared gradients of ten weights jump with every step; the central flow knows their averages.",
+        RunConfig(**_RESNET, optimizer="rmsprop", lr=0.001, warm_start=145, steps=320, n_eigs=4, flows=_TRIO, observe=["coordinates"]),
     ),
     Preset(
         "fig-20",
@@ -58,6 +77,34 @@ ADAPTIVE: tuple[Preset, ...] = (
         _FIGURES,
         "Slower for 30 steps, then faster: by step 500 its step sizes are three times those of the flow without regularisation.",
         RunConfig(optimizer="rmsprop", lr=0.01, warm_start=100, steps=400, n_eigs=8, flows=_ABLATED),
+    ),
+    Preset(
+        "fig-40",
+        "Acceleration by regularisation: Scalar RMSProp on a ResNet",
+        _FIGURES,
+        "PENDING.",
+        RunConfig(**_RESNET, optimizer="scalar_rmsprop", lr=0.1, warm_start=120, steps=300, n_eigs=4, flows=_ABLATED, observe=[]),
+    ),
+    Preset(
+        "fig-42",
+        "RMSProp's ν becomes stationary: ResNet",
+        _FIGURES,
+        "PENDING.",
+        RunConfig(**_RESNET, lr=0.001, warm_start=145, steps=500, n_eigs=4, **_NU),
+    ),
+    Preset(
+        "fig-43",
+        "RMSProp's ν becomes stationary: ResNet, cross-entropy",
+        _FIGURES,
+        "PENDING.",
+        RunConfig(**_RESNET, criterion="cross_entropy", lr=0.0005, warm_start=150, steps=450, n_eigs=4, **_NU),
+    ),
+    Preset(
+        "fig-47",
+        "RMSProp's stationary flow",
+        _FIGURES,
+        "PENDING.",
+        RunConfig(optimizer="rmsprop", lr=0.001, warm_start=850, steps=80, n_eigs=6, flows=[*_TRIO, "stationary"], observe=[]),
     ),
     Preset(
         "annealing",
