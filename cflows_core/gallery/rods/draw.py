@@ -21,7 +21,7 @@ def since(run: Run, panel: Panel, title: str) -> Panel:
 
 
 def distance(run: Run, label: str) -> Panel:
-    return since(run, panels.distance(run), f"{label}: distance to the optimizer")
+    return since(run, panels.distance(run), f"{label}: distance to optimizer")
 
 
 def edge(run: Run, label: str) -> Panel:
@@ -31,7 +31,7 @@ def edge(run: Run, label: str) -> Panel:
         top = over_edge(run, flow)
         stroke = panels.OPTIMIZER if flow == "discrete" else STROKES[flow]
         lines.append(Curve(run.steps, np.where(top < SIGHT, top, np.nan), stroke, FLOW_LABELS[flow]))
-    return since(run, Panel("", tuple(lines), "λ₁ / c"), f"{label}: preconditioned sharpness")
+    return since(run, Panel("", tuple(lines), "λ₁ / c"), f"{label}: effective sharpness")
 
 
 def loss(run: Run, label: str) -> Panel:
