@@ -129,8 +129,10 @@ const power_of_ten = (n) => "10" + [...String(n)].map((c) => c == "-" ? "\u207b"
 """
 _LOG_LABELS = f"""{_POWER_OF_TEN}
 const power = Math.floor(Math.log10(tick) + 1e-9)
-if (power >= -3 && power <= 3) return String(Number(tick.toPrecision(3)))
-const mantissa = Number((tick / 10 ** power).toPrecision(3))
+const apart = Math.min(...ticks.slice(1).map((other, i) => Math.abs(other - ticks[i]) / other))
+const digits = Math.max(3, Math.min(8, 1 + Math.ceil(-Math.log10(apart)))) // as many as tell neighbours apart
+if (power >= -3 && power <= 3) return String(Number(tick.toPrecision(digits)))
+const mantissa = Number((tick / 10 ** power).toPrecision(digits))
 return (mantissa == 1 ? "" : mantissa + "·") + power_of_ten(power)
 """
 _LINEAR_LABELS = f"""{_POWER_OF_TEN}

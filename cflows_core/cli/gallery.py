@@ -45,7 +45,7 @@ def make(figure: Figure, places: Sequence[Path], given: argparse.Namespace) -> N
     if not given.paper_scale:
         making.note(figure, findings, panels, places[0])
     if not given.quiet:
-        out.print(f"[bold]{escape(figure.source)}. {escape(figure.title)}[/bold]: {figure.verdict(findings)}", soft_wrap=True)
+        out.print(f"{figure.source}. {figure.title}: {figure.verdict(findings)}", style="bold", markup=False, soft_wrap=True)
         for claim, finding in zip(figure.claims, findings, strict=True):
             out.print(f"  {MARKS[finding.holds]} {claim.text} {finding.number}", markup=False, soft_wrap=True)
         if figure.lacks:

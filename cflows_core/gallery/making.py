@@ -6,7 +6,6 @@ A folder has a packed run `NAME.zarr.zip` for each `Stored`, `NAME.json` for eac
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -108,11 +107,11 @@ def _computed(stored: Stored, folder: Path, tell: Callable[[str], None], machine
     config = stored.config.replace(**machine)
     tell(f"Computing {stored.name}: {config.warm_start + config.steps:,} steps.")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{stored.name}-", dir=folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix="cflows-") as temporary:
         directory = Path(temporary) / f"{stored.name}.zarr"
         run(config, directory)
         packed = pack(directory, Path(temporary) / "packed", leave_out=(LOCK, CHECKPOINT))
-        shutil.move(packed, folder / (stored.name + ENDING))
+        replace_file(folder / (stored.name + ENDING), packed.read_bytes())
     return Run.open(folder / (stored.name + ENDING))
 
 

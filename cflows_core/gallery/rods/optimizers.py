@@ -51,7 +51,7 @@ def _figure(optimizer: str, caption: str) -> Figure:
     observed = () if optimizer == "gd" else (LEVELS, *([NU] * adaptive), ALIGNMENT)
     return Figure(
         name=f"rf-{dashed(optimizer)}",
-        source=f"{source}, {_NAMES[optimizer]}",
+        source=source,
         title=f"{_NAMES[optimizer]} and its rod",
         caption=caption,
         theirs=theirs if optimizer != "gd" else "[RF] takes the rod of gradient descent from its predecessor, and draws none.",
