@@ -1,0 +1,62 @@
+"""The unit circle: eigenvalues of one step's transition matrix, which leave it at −1 when the edge is crossed."""
+
+from __future__ import annotations
+
+import numpy as np
+from bokeh.models import CustomJS
+from bokeh.plotting import figure
+
+from cflows_app.toylab.board import LabView, fill
+from cflows_app.toylab.results import Scene
+from cflows_core.palette import STROKES, Stroke
+
+TURN = np.linspace(0, 2 * np.pi, 181)
+SMALLEST, LARGEST = 1.25, 4.0  # half the height that is seen
+
+# As wide as makes a circle round.
+_ROUND = """
+const {start, end} = plot.y_range
+const half = (end - start) / 2 * plot.inner_width / plot.inner_height
+if (Number.isFinite(half) && half > 0) plot.x_range.setv({start: -half, end: half})
+"""
+
+
+class CircleView(LabView):
+    key = "circle"
+    title = "Unit circle"
+    caption = "Eigenvalues of one step."
+
+    def build(self) -> figure:
+        plot = self.canvas.plane(self.key, "real part", "imaginary part")
+        follow = CustomJS(args={"plot": plot}, code=_ROUND)
+        for event in ("inner_width", "inner_height"):
+            plot.js_on_change(event, follow)
+        plot.y_range.js_on_change("end", follow)
+        circle = self._line(plot, "unit circle", STROKES["edge"])
+        fill(circle, np.cos(TURN), np.sin(TURN))
+        self.trail = self._dots(plot, "over the steps", Stroke("raw"), 4)
+        self.entries |= {"over the steps": (self.entries["over the steps"][0], Stroke("raw", 3))}
+        self.now = self._dots(plot, "now", Stroke("discrete"), 9)
+        self.entries |= {"now": (self.entries["now"][0], Stroke("discrete", 4))}
+        self.multipliers = self._dots(plot, "of the 2-cycle", Stroke("rod"), 10, hollow=True, marker="diamond")
+        self.scene: Scene | None = None
+        return plot
+
+    def take(self, scene: Scene) -> None:
+        """Show another walk."""
+        self.scene = scene
+        values, multipliers = scene.eigenvalues, scene.multipliers
+        fill(self.multipliers, multipliers.real, multipliers.imag)
+        self.leave_out(*([] if len(multipliers) else ["of the 2-cycle"]))
+        seen = np.concatenate([np.abs(values[np.isfinite(values)]).ravel(), np.abs(multipliers)])
+        size = min(max(SMALLEST, 1.12 * float(seen.max(initial=0.0))), LARGEST)
+        if self.figure.y_range.end != size:
+            self.figure.y_range.update(start=-size, end=size)
+
+    def look(self, moment: int) -> None:
+        """Show a step of the walk."""
+        if self.scene is None:
+            return
+        past = self.scene.eigenvalues[: moment + 1]
+        fill(self.trail, past.real.ravel(), past.imag.ravel())
+        fill(self.now, past[-1:].real.ravel(), past[-1:].imag.ravel())

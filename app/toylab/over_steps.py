@@ -1,0 +1,131 @@
+"""Over the steps: where the iterates are, beside the rod's ends and the central flow; and how far from the edge."""
+
+from __future__ import annotations
+
+import numpy as np
+from bokeh.models import ColumnDataSource, VArea
+from bokeh.plotting import figure
+
+from cflows_app.toylab.board import LabView, fill, points
+from cflows_app.toylab.results import Scene
+from cflows_app.views.limits import Limits
+from cflows_core.palette import STROKES, Stroke
+
+CLOSED = "closed form"
+
+
+class OverSteps(LabView):
+    """Lines over the steps of a walk, whose moment is marked on all of them."""
+
+    scene: Scene | None = None
+
+    def build(self) -> figure:
+        plot = self.canvas.figure(self.key, "")
+        self.limits = Limits(plot.y_range)
+        self.draw_into(plot)
+        return plot
+
+    def draw_into(self, plot: figure) -> None:
+        raise NotImplementedError
+
+    def take(self, scene: Scene) -> None:
+        """Show another walk."""
+        if self.scene is None or self.scene.setting.loss != scene.setting.loss:
+            self.limits.forget()
+        self.scene = scene
+        self.draw_scene(scene)
+
+    def draw_scene(self, scene: Scene) -> None:
+        raise NotImplementedError
+
+    def fit_again(self) -> None:
+        self.limits.forget()
+        if self.scene is not None:
+            self.draw_scene(self.scene)
+
+
+class PositionView(OverSteps):
+    key = "position"
+    title = "Over the steps"
+    caption = "Iterates, the rod's ends, central flow ± σ."
+    options = {"coordinate": {"first": "x", "second": "y"}}
+
+    def draw_into(self, plot: figure) -> None:
+        self.band = ColumnDataSource({"x": [], "low": [], "high": []})
+        area = VArea(x="x", y1="low", y2="high", fill_color=self.canvas.palette["central"], fill_alpha=0.12)
+        self._glyph(plot, self.band, area, "central ± σ", STROKES["central"], "underlay")
+        self.path = self._line(plot, "iterates", Stroke("discrete", 0.7, (), 0.25))
+        self.stable = self._line(plot, "stable", STROKES["stable"])
+        self.central = self._line(plot, "central ± σ", STROKES["central"])
+        self.ends = [self._line(plot, "rod's ends", STROKES["rod"]) for _ in range(2)]
+        self.closed = self._line(plot, CLOSED, STROKES["edge"])
+        self.iterates = self._dots(plot, "iterates", Stroke("discrete"), 4)
+        self.entries |= {"iterates": (self.entries["iterates"][0], Stroke("discrete", 3))}
+
+    @property
+    def offers(self) -> list[dict[str, object]]:
+        if self.scene is None or self.scene.walk.w.shape[1] == 1:
+            return []
+        second = "u" if self.scene.setting.loss == "valley" else "y"
+        return [{**offer, "values": [["first", "x", ""], ["second", second, ""]]} for offer in super().offers]
+
+    def draw_scene(self, scene: Scene) -> None:
+        walk = scene.walk
+        at = min(walk.w.shape[1] - 1, 0 if self.choices["coordinate"] == "first" else 1)
+        self.figure.yaxis.axis_label = "x" if at == 0 else "u" if scene.setting.loss == "valley" else "y"
+        w = walk.w[:, at]
+        steps = np.arange(len(w))
+        fill(self.iterates, steps, w, alpha=0.85)
+        fill(self.path, steps, w)
+        _over(self.stable, walk.stable, at)
+        _over(self.central, walk.central, at)
+        spread = scene.spread(at)
+        if spread is not None and walk.central is not None:
+            middle = walk.central[:, at]
+            self.band.data = {"x": np.arange(len(middle)), "low": middle - spread, "high": middle + spread}
+        elif len(self.band.data["x"]):
+            self.band.data = {"x": [], "low": [], "high": []}
+        seen = [w]
+        for source, ends in zip(self.ends, scene.rod_paths, strict=True):
+            _over(source, ends, at)
+            seen += [] if ends is None else [ends[:, at]]
+        closed = scene.closed_form(at)
+        fill(self.closed, *closed)
+        self.leave_out(
+            *([] if walk.stable is not None else ["stable"]),
+            *([] if walk.central is not None else ["central ± σ"]),
+            *([] if scene.rod_paths[0] is not None else ["rod's ends"]),
+            *([] if len(closed[0]) else [CLOSED]),
+        )
+        self.limits.fit(seen, [np.asarray(closed[1], dtype=float)])
+
+
+class EdgeView(OverSteps):
+    key = "edge"
+    title = "Distance from the edge"
+    caption = "Effective eigenvalue over its threshold."
+
+    def draw_into(self, plot: figure) -> None:
+        self.at_iterates = self._dots(plot, "at the iterates", Stroke("raw"), 4)
+        self.entries |= {"at the iterates": (self.entries["at the iterates"][0], Stroke("raw", 3))}
+        self.edge = self._line(plot, "edge", STROKES["edge"])
+        self.at_centre = self._line(plot, "at their centre", STROKES["discrete"])
+
+    def draw_scene(self, scene: Scene) -> None:
+        walk, c = scene.walk, scene.walk.threshold
+        self.figure.yaxis.axis_label = "λ / c"
+        iterates, centre = walk.eigs / c, walk.eigs_centre / c
+        fill(self.at_iterates, np.arange(len(iterates)), iterates)
+        fill(self.at_centre, np.arange(len(centre)), centre)
+        fill(self.edge, [-1e6, 1e6], [1.0, 1.0])
+        self.limits.fit([centre, np.ones(1)], [iterates])
+
+
+def _over(source: ColumnDataSource, path: np.ndarray | None, at: int) -> None:
+    if path is None:
+        fill(source)
+    else:
+        fill(source, np.arange(len(path)), path[:, at])
+
+
+__all__ = ["EdgeView", "OverSteps", "PositionView", "points"]
