@@ -1,9 +1,7 @@
 """Gradient descent in a valley of three weights, with the flows' closed forms beside it: what theory expects, and what happens.
 
-The valley is `toy.Valley` with walls that bend over, so that a large swing is held:
-L = s(u)/(2γ) log(1 + γx²) + ½h|u − u*|² with s(u) = s₀ + ⟨a, u⟩. At the floor it has the Valley's first three derivatives, and so its
-stable and central flow. The valley grows steeper on the way to its minimum: a small step size lets gradient descent get there, a larger one
-meets the edge of stability before.
+The valley is `toy.Valley` with walls that bend over, so that a large swing is held. It grows steeper on the way to its minimum: a small
+step size lets gradient descent get there, a larger one meets the edge of stability before.
 """
 
 from __future__ import annotations
@@ -14,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cflows_core.problems.objective import Objective
 from cflows_core.problems.toy import Valley
 
-VALLEY = Valley(s0=1.0, a=torch.tensor([1.0, 0.35]), h=0.027, target=torch.tensor([3.0, 1.2]))
-BEND = 0.5  # γ
+VALLEY = Valley(s0=1.0, a=torch.tensor([1.0, 0.35]), h=0.027, target=torch.tensor([3.0, 1.2]), bend=0.5)
 START = (0.3, 1.85, -2.4)  # across the valley, and on its floor
 SMALL, LARGE = 0.43, 0.8  # step sizes: the edge lies beyond the minimum, and before it
 TIME = 150.0  # of the flows, η times steps
@@ -42,17 +38,10 @@ class Cartoon:
     beyond: np.ndarray
 
 
-def loss(w: Tensor) -> Tensor:
-    """The valley's loss at w = (x, u), [3]."""
-    x, u = w[0], w[1:]
-    steepness = VALLEY.s0 + VALLEY.a.to(w.dtype) @ u
-    return steepness * torch.log1p(BEND * x**2) / (2 * BEND) + VALLEY.h / 2 * (u - VALLEY.target.to(w.dtype)).square().sum()
-
-
 @functools.cache
 def cartoon(lr: float) -> Cartoon:
     """The paths for a step size."""
-    objective, w = Objective.from_function(loss, VALLEY.n_params), torch.tensor(START, dtype=torch.float64)
+    objective, w = Objective.from_function(VALLEY.loss, VALLEY.n_params), torch.tensor(START, dtype=torch.float64)
     weights = []
     for _ in range(math.ceil(TIME / lr)):
         weights.append(w)

@@ -1,16 +1,27 @@
 """Small losses with closed-form answers, as functions of flat weights [p]; for tests, the self-check and lessons.
 
-Each has `loss(w)` for `Objective.from_function(toy.loss, toy.n_params)` and the formulas to compare with. η is the
-learning rate, and one unit of time is one step of gradient descent. After [RF] C.3 and [CF] section 3, where marked.
+Each has `loss(w)` for `Objective.from_function(toy.loss, toy.n_params)` and the formulas to compare with; it takes many points at once,
+w [..., p] -> [...]. η is the learning rate, and one unit of time is one step of gradient descent. After [RF] C.3 and [CF] section 3, where
+marked.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
+
+
+class Loss(Protocol):
+    """A loss of a few weights: `loss(w)` for w [..., n_params] -> [...], differentiable three times."""
+
+    @property
+    def n_params(self) -> int: ...
+
+    def loss(self, w: Tensor, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -24,7 +35,7 @@ class Linear:
         return len(self.a)
 
     def loss(self, w: Tensor) -> Tensor:
-        return self.a.to(w.device, w.dtype) @ w
+        return w @ self.a.to(w.device, w.dtype)
 
     def velocity(self, lr: float) -> Tensor:
         """−η a [p]: the step of gradient descent and the velocity of every flow."""
@@ -46,7 +57,7 @@ class Quadratic:
         return len(self.A)
 
     def loss(self, w: Tensor) -> Tensor:
-        return 0.5 * w @ (self.A.to(w.device, w.dtype) @ w)
+        return 0.5 * (w * (w @ self.A.to(w.device, w.dtype))).sum(-1)
 
     def sharpness(self) -> float:
         """λ_max(A)."""
@@ -79,7 +90,7 @@ class Quartic:
     n_params: int = 1
 
     def loss(self, w: Tensor) -> Tensor:
-        square = w.square().sum()
+        square = w.square().sum(-1)
         return 0.5 * self.S0 * square - 0.25 * self.gamma * square**2
 
     def sharpness(self, x: float) -> float:
@@ -97,12 +108,15 @@ class Quartic:
 
 @dataclass(frozen=True)
 class Valley:
-    """L(x, u) = ½ (s₀ + ⟨a, u⟩) x² + ½ h |u − u*|², w = (x, u), u, a, u* [d]: a valley whose walls steepen along a.
+    """L(x, u) = (s₀ + ⟨a, u⟩) V(x) + ½ h |u − u*|², w = (x, u), u, a, u* [d]: a valley whose walls V steepen along a.
+
+    V = ½x² by default; with a bend γ > 0 the walls bend over, V = log(1 + γx²)/(2γ), so that a large swing is held. Both have the same
+    first three derivatives on the floor, and so the same flows there.
 
     With d = 1 (p = 2) the flow reaches the edge and rests there; with d ≥ 2 it then slides along it. On its floor x = 0
     the Hessian is diag(s₀ + ⟨a, u⟩, h, …, h), and x stays 0 in every flow, so gradient flow and the central flow with
     one critical eigenvalue are known in closed form ([CF] eq. 13 to 15). They hold while the wall is the steepest
-    direction, s₀ + ⟨a, u⟩ > h > 0. Gradient descent itself stays near them only while the drift is slow: no higher term
+    direction, s₀ + ⟨a, u⟩ > h > 0. Gradient descent itself stays near them only while the drift is slow: without a bend no higher term
     holds a large oscillation, which then diverges.
     """
 
@@ -110,16 +124,17 @@ class Valley:
     a: Tensor
     h: float
     target: Tensor
+    bend: float = 0.0
 
     @property
     def n_params(self) -> int:
         return 1 + len(self.a)
 
     def loss(self, w: Tensor) -> Tensor:
-        x, u = w[0], w[1:]
-        return (
-            0.5 * (self.s0 + self.a.to(w.device, w.dtype) @ u) * x**2
-            + 0.5 * self.h * (u - self.target.to(w.device, w.dtype)).square().sum()
+        x, u = w[..., 0], w[..., 1:]
+        wall = torch.log1p(self.bend * x**2) / self.bend if self.bend else x**2
+        return 0.5 * (
+            (self.s0 + u @ self.a.to(w.device, w.dtype)) * wall + self.h * (u - self.target.to(w.device, w.dtype)).square().sum(-1)
         )
 
     def sharpness(self, u: Tensor) -> float:

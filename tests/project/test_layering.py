@@ -24,6 +24,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("valley",),
     ("observe",),
     ("simulation",),
+    ("toylab",),
     ("store",),
     ("history", "phases", "presets", "running", "screen", "written"),
     ("figures", "engine"),
