@@ -28,6 +28,7 @@ from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.pages.lessons import LessonsPage
 from cflows_app.pages.page import Page
+from cflows_app.pages.toylab import ToyLabPage
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
@@ -89,6 +90,7 @@ async def _serve(
             "/": lambda: explore(pages.take()),
             "/compare": lambda: compare(ComparePage(shelf)),
             "/lessons": lambda: lessons(LessonsPage(Session(engine, shelf=shelf), library)),
+            "/toylab": lambda: toylab(ToyLabPage()),
         }
         server = _server(routes, health, exports, port, address, [*_names(address, port), *origins])
         stop = asyncio.Event()
@@ -173,6 +175,12 @@ def compare(page: ComparePage) -> pn.Template:
 def lessons(page: LessonsPage) -> pn.Template:
     """The page Lessons for one visitor, at the step that its address names."""
     page.open(*share.step_asked(pn.state.session_args))
+    return _alive(page)
+
+
+def toylab(page: ToyLabPage) -> pn.Template:
+    """The page Toy lab for one visitor, with the setting that its address asks for."""
+    page.open(pn.state.session_args)
     return _alive(page)
 
 

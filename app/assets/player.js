@@ -10,6 +10,7 @@ const ICONS = {
 const SPEEDS = [2, 5, 10, 20]
 
 export function render({model}) {
+  const tell = converse(model, draw)
   const icon = h("path", {d: ICONS.play})
   const drawing = (path) => h("svg", {viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true"}, path)
   const word = h("span", {}, "Play")
@@ -23,20 +24,15 @@ export function render({model}) {
   const shown = h("output", {for: "moment"})
   const speed = dropdown("speed", "Steps a second", SPEEDS.map((value) => [String(value), `${value} steps/s`]), () => { if (timer) { stop(); start() } })
   speed.set("5")
-  let timer = null, at = 0, wanted = null, asked = null
+  let timer = null, at = 0, walk = 0, wanted = null
 
   // One message at a time: the next leaves when the page has answered the last.
   function look(step) {
     at = Math.min(Math.max(step, 0), model.state.last ?? 0)
     slider.value = at
     say()
-    wanted = at
-    if (asked === null) ask()
-  }
-  function ask() {
-    asked = wanted
-    wanted = null
-    model.send_msg({moment: asked})
+    if (tell.answered()) tell({moment: at})
+    else wanted = at
   }
   function start() {
     if (at >= model.state.last) look(0)
@@ -58,17 +54,16 @@ export function render({model}) {
   }
 
   function draw() {
-    const {last: end = 0, moment = 0, walk = 0} = model.state
-    if (asked !== null && asked === moment) asked = null
-    if (asked === null && wanted !== null) ask()
+    const {last: end = 0, moment = 0, walk: shownWalk = 0} = model.state
     slider.max = end
-    if (asked === null && (!timer || walk !== seen)) at = moment
-    if (at > end) at = end
-    seen = walk
+    const next = shownWalk === walk ? wanted : null // a step of the former walk is none of this one
+    wanted = null
+    if (next !== null) return look(next)
+    walk = shownWalk
+    at = moment
     slider.value = at
     say()
   }
-  let seen = 0
 
   const keys = {ArrowRight: () => { stop(); look(at + 1) }, ArrowLeft: () => { stop(); look(at - 1) }, PageDown: () => { stop(); look(at + 1) }, PageUp: () => { stop(); look(at - 1) },
     Home: () => { stop(); look(0) }, End: () => { stop(); look(model.state.last) }, " ": () => play.click()}
@@ -80,7 +75,6 @@ export function render({model}) {
     if (act) { event.preventDefault(); act() }
   })
 
-  model.on("state", draw)
   draw()
   return h("div", {class: "deck player"},
     h("div", {class: "actions", role: "group", "aria-label": "Play"}, play, first, back, on, last),

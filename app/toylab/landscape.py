@@ -66,8 +66,9 @@ class LandscapeView(LabView):
         if former is None or former.setting.loss != scene.setting.loss:
             self.x_limits.forget()
             self.y_limits.forget()
-        one = scene.walk.w.shape[1] == 1
-        self.leave_out(*(SEEN_FROM_ABOVE if one else (*FLAT, EDGE)))
+        one = scene.one
+        gone = [name for name in ("rod", *SEEN_FROM_ABOVE[1:]) if not scene.has(name)]
+        self.leave_out(*gone, *(SEEN_FROM_ABOVE if one else (*FLAT, EDGE)), *([] if scene.cycle or not one else ["2-cycle"]))
         if one:
             self._take_curve(scene)
         else:
@@ -107,7 +108,7 @@ class LandscapeView(LabView):
         fill(self.curve, x, y)
         inside = y[(x >= near.min()) & (x <= near.max())]
         self.y_limits.fit([inside])
-        fill(self.cycle, *(((), ()) if scene.cycle is None else self._places(scene.cycle)))
+        fill(self.cycle, *(((), ()) if scene.cycle is None else self._places(scene.cycle.w)))
         fill(self.floor)
         for source in self.paths.values():
             fill(source)
@@ -130,18 +131,17 @@ class LandscapeView(LabView):
         valley = scene.setting.loss == "valley"
         self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = ("u, along", "x, across") if valley else ("x", "y")
         walk = scene.walk
-        seen = [walk.w, *(path for path in (walk.stable, walk.central) if path is not None)]
+        seen = [walk.w, walk.stable, walk.central]
         if valley:
             seen.append(np.array([[0.0, scene.setting.target]]))
         size = FAR * max(1.0, *(abs(value) for value in (scene.setting.x, scene.setting.y, scene.setting.target if valley else 0.0)))
         places = [np.concatenate(part) for part in zip(*map(self._places, seen), strict=True)]
         for limits, part in zip((self.x_limits, self.y_limits), places, strict=True):
-            limits.fit([part[np.abs(part) <= size]])
+            limits.fit([part[np.isfinite(part) & (np.abs(part) <= size)]])
         window = tuple(float(value) for axis in (self.x_limits.axis, self.y_limits.axis) for value in (axis.start, axis.end))
         self.lines.data = dict(zip(("xs", "ys"), contours(scene.setting, window), strict=True))
         for name, source in self.paths.items():
-            path = getattr(walk, name)
-            fill(source, *(((), ()) if path is None else self._places(path)))
+            fill(source, *self._places(getattr(walk, name)))
         edge = scene.edge_line
         fill(self.floor, *(((), ()) if edge is None else ([edge, edge], [window[2] - 1e3, window[3] + 1e3])))
         fill(self.curve)
@@ -198,7 +198,7 @@ def _near(scene: Scene) -> np.ndarray:
         wall = math.sqrt(setting.sharpness / setting.gamma)
         fixed += [-1.05 * wall, 1.05 * wall]
     if scene.cycle is not None:
-        fixed += scene.cycle[:, 0].tolist()
+        fixed += scene.cycle.w[:, 0].tolist()
     size = max(map(abs, fixed)) or 1.0
     if setting.loss == "linear":
         return np.concatenate([walk.w[:, 0], [0.0]])

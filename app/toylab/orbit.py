@@ -8,8 +8,8 @@ import numpy as np
 from bokeh.models import ColumnDataSource, Image
 from bokeh.plotting import figure
 
-from cflows_app.toylab.board import FLOW, PERIOD_COLORS, PERIODS, Board, LabView, fill, points
-from cflows_app.toylab.results import Diagram, SYMBOLS
+from cflows_app.toylab.board import FLOW, PERIOD_COLORS, PERIODS, Board, LabView, fill
+from cflows_app.toylab.results import SYMBOLS, Diagram
 from cflows_app.views.canvas import render
 from cflows_core.palette import Stroke
 
@@ -97,13 +97,9 @@ class OrbitView(LabView):
 
 def thinned(values: np.ndarray, places: np.ndarray, columns: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """The points (x, y) of some columns, of those that fall into one of `BINS` cells between low and high only one."""
-    x = np.broadcast_to(values[columns, None], places[columns].shape).ravel()
-    y = places[columns].ravel()
+    column, y = np.repeat(np.flatnonzero(columns), places.shape[1]), places[columns].ravel()
     inside = np.isfinite(y) & (y >= low) & (y <= high)
-    x, y = x[inside], y[inside]
+    column, y = column[inside], y[inside]
     cell = np.floor((y - low) / (high - low) * BINS).astype(int)
-    _, kept = np.unique(np.stack([x, cell]), axis=1, return_index=True)
-    return x[kept], y[kept]
-
-
-__all__ = ["OrbitView", "points", "thinned"]
+    _, kept = np.unique(column * (BINS + 1) + cell, return_index=True)
+    return values[column[kept]], y[kept]

@@ -6,12 +6,13 @@ import numpy as np
 from bokeh.models import ColumnDataSource, VArea
 from bokeh.plotting import figure
 
-from cflows_app.toylab.board import LabView, fill, points
+from cflows_app.toylab.board import LabView, fill
 from cflows_app.toylab.results import Scene
 from cflows_app.views.limits import Limits
 from cflows_core.palette import STROKES, Stroke
 
-CLOSED = "closed form"
+CYCLE = "2-cycle"
+FAR = 1e6  # steps: a line across the whole panel
 
 
 class OverSteps(LabView):
@@ -58,7 +59,7 @@ class PositionView(OverSteps):
         self.stable = self._line(plot, "stable", STROKES["stable"])
         self.central = self._line(plot, "central ± σ", STROKES["central"])
         self.ends = [self._line(plot, "rod's ends", STROKES["rod"]) for _ in range(2)]
-        self.closed = self._line(plot, CLOSED, STROKES["edge"])
+        self.cycle = self._line(plot, CYCLE, STROKES["edge"])
         self.iterates = self._dots(plot, "iterates", Stroke("discrete"), 4)
         self.entries |= {"iterates": (self.entries["iterates"][0], Stroke("discrete", 3))}
 
@@ -77,27 +78,18 @@ class PositionView(OverSteps):
         steps = np.arange(len(w))
         fill(self.iterates, steps, w, alpha=0.85)
         fill(self.path, steps, w)
-        _over(self.stable, walk.stable, at)
-        _over(self.central, walk.central, at)
-        spread = scene.spread(at)
-        if spread is not None and walk.central is not None:
-            middle = walk.central[:, at]
-            self.band.data = {"x": np.arange(len(middle)), "low": middle - spread, "high": middle + spread}
-        elif len(self.band.data["x"]):
-            self.band.data = {"x": [], "low": [], "high": []}
-        seen = [w]
-        for source, ends in zip(self.ends, scene.rod_paths, strict=True):
-            _over(source, ends, at)
-            seen += [] if ends is None else [ends[:, at]]
-        closed = scene.closed_form(at)
-        fill(self.closed, *closed)
-        self.leave_out(
-            *([] if walk.stable is not None else ["stable"]),
-            *([] if walk.central is not None else ["central ± σ"]),
-            *([] if scene.rod_paths[0] is not None else ["rod's ends"]),
-            *([] if len(closed[0]) else [CLOSED]),
-        )
-        self.limits.fit(seen, [np.asarray(closed[1], dtype=float)])
+        fill(self.stable, steps, walk.stable[:, at])
+        fill(self.central, steps, walk.central[:, at])
+        middle, spread = walk.central[:, at], scene.spread(at)
+        known = np.isfinite(middle + spread)
+        self.band.data = {"x": steps[known], "low": (middle - spread)[known], "high": (middle + spread)[known]}
+        for source, path in zip(self.ends, scene.rod_paths, strict=True):
+            fill(source, steps, path[:, at])
+        closed = np.repeat([] if scene.cycle is None or not scene.one else scene.cycle.w[:, 0], 3)
+        fill(self.cycle, np.tile([-FAR, FAR, np.nan], len(closed) // 3), closed)
+        absent = {"stable": "stable", "central": "central ± σ", "rod": "rod's ends"}
+        self.leave_out(*(entry for flow, entry in absent.items() if not scene.has(flow)), *([] if len(closed) else [CYCLE]))
+        self.limits.fit([w, *(path[:, at] for path in scene.rod_paths)], [closed, middle])
 
 
 class EdgeView(OverSteps):
@@ -114,18 +106,8 @@ class EdgeView(OverSteps):
     def draw_scene(self, scene: Scene) -> None:
         walk, c = scene.walk, scene.walk.threshold
         self.figure.yaxis.axis_label = "λ / c"
-        iterates, centre = walk.eigs / c, walk.eigs_centre / c
+        iterates, centre = walk.eigenvalue / c, walk.eigenvalue_centre / c
         fill(self.at_iterates, np.arange(len(iterates)), iterates)
         fill(self.at_centre, np.arange(len(centre)), centre)
-        fill(self.edge, [-1e6, 1e6], [1.0, 1.0])
-        self.limits.fit([centre, np.ones(1)], [iterates])
-
-
-def _over(source: ColumnDataSource, path: np.ndarray | None, at: int) -> None:
-    if path is None:
-        fill(source)
-    else:
-        fill(source, np.arange(len(path)), path[:, at])
-
-
-__all__ = ["EdgeView", "OverSteps", "PositionView", "points"]
+        fill(self.edge, [-FAR, FAR], [1.0, 1.0])
+        self.limits.fit([centre, np.array([0.0, 1.0])], [iterates])

@@ -221,7 +221,7 @@ def _curvature(toy: Loss, start: tuple[float, ...]) -> float:
         point = torch.tensor(w, dtype=torch.float64, requires_grad=True)
         loss = toy.loss(point)
         (gradient,) = torch.autograd.grad(loss, point)
-        return float(loss), gradient.numpy()
+        return loss.item(), gradient.numpy()
 
     found = minimize(value, np.array(start), jac=True, method="L-BFGS-B", options={"maxiter": 200})
     for point in (found.x, np.array(start)):

@@ -1,0 +1,42 @@
+"""Work in a thread beside the server's loop, of which only the newest request counts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+class Lane(Generic[A, R]):
+    """Computes the newest of what it is asked for, one at a time; what was asked meanwhile and overtaken is never computed.
+
+    compute: runs in a thread. done: what was asked and what came out, to be taken away.
+    """
+
+    def __init__(self, compute: Callable[[A], R]):
+        self._compute = compute
+        self._wanted: list[A] = []
+        self.busy = False
+        self.done: list[tuple[A, R]] = []
+
+    def ask(self, wanted: A) -> None:
+        """Want this, and nothing that was wanted before."""
+        self._wanted = [wanted]
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is wanted that nobody computes."""
+        return bool(self._wanted) and not self.busy
+
+    async def work(self) -> None:
+        """Compute until nothing is wanted. Raises what `compute` raises."""
+        self.busy = True
+        try:
+            while self._wanted:
+                wanted = self._wanted.pop()
+                self.done.append((wanted, await asyncio.to_thread(self._compute, wanted)))
+        finally:
+            self.busy = False
