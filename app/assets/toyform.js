@@ -65,7 +65,7 @@ export function render({model}) {
   lr.append(hint)
   const form = h("form", {class: "sheet", autocomplete: "off", onsubmit: (event) => event.preventDefault()},
     section("Loss", cells("loss", "Loss", spec.losses), math, h("div", {class: "pair"}, spec.loss.map(row))),
-    section("Optimizer", cells("optimizer", "Optimizer", spec.grid, spec.columns), lr, places, averages),
+    section("Optimizer", cells("optimizer", "Optimizer", spec.grid, spec.columns), lr, places, ...averages),
     section("Walk", h("div", {class: "pair"}, spec.walk.map(row))))
 
   function draw() {

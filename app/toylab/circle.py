@@ -6,11 +6,12 @@ import numpy as np
 from bokeh.models import CustomJS
 from bokeh.plotting import figure
 
-from cflows_app.toylab.board import LabView, fill
+from cflows_app.toylab.board import FLOW, LabView, fill
 from cflows_app.toylab.results import Scene
 from cflows_core.palette import STROKES, Stroke
 
 TURN = np.linspace(0, 2 * np.pi, 181)
+NOW, BEFORE, CYCLE = "of this step", "of those before", "2-cycle, two steps"
 SMALLEST, LARGEST = 1.25, 4.0  # half the height that is seen
 
 # As wide as makes a circle round.
@@ -32,13 +33,13 @@ class CircleView(LabView):
         for event in ("inner_width", "inner_height"):
             plot.js_on_change(event, follow)
         plot.y_range.js_on_change("end", follow)
-        circle = self._line(plot, "unit circle", STROKES["edge"])
+        self.entries = {NOW: (FLOW, Stroke("discrete", 4)), BEFORE: (FLOW, Stroke("raw", 3)), CYCLE: (FLOW, Stroke("rod", 4))}
+        circle = self._line(plot, "circle", STROKES["edge"])
         fill(circle, np.cos(TURN), np.sin(TURN))
-        self.trail = self._dots(plot, "over the steps", Stroke("raw"), 4)
-        self.entries |= {"over the steps": (self.entries["over the steps"][0], Stroke("raw", 3))}
-        self.now = self._dots(plot, "now", Stroke("discrete"), 9)
-        self.entries |= {"now": (self.entries["now"][0], Stroke("discrete", 4))}
-        self.multipliers = self._dots(plot, "of the 2-cycle", Stroke("rod"), 10, hollow=True, marker="diamond")
+        del self.entries["circle"]
+        self.trail = self._dots(plot, BEFORE, Stroke("raw"), 4)
+        self.now = self._dots(plot, NOW, Stroke("discrete"), 9)
+        self.multipliers = self._dots(plot, CYCLE, Stroke("rod"), 11, hollow=True, marker="diamond")
         self.scene: Scene | None = None
         return plot
 
@@ -47,7 +48,7 @@ class CircleView(LabView):
         self.scene = scene
         values, multipliers = scene.eigenvalues, scene.multipliers
         fill(self.multipliers, multipliers.real, multipliers.imag)
-        self.leave_out(*([] if len(multipliers) else ["of the 2-cycle"]))
+        self.leave_out(*([] if len(multipliers) else [CYCLE]))
         seen = np.concatenate([np.abs(values[np.isfinite(values)]).ravel(), np.abs(multipliers)])
         size = min(max(SMALLEST, 1.12 * float(seen.max(initial=0.0))), LARGEST)
         if self.figure.y_range.end != size:

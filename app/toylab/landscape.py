@@ -11,7 +11,7 @@ from bokeh.models import ColumnDataSource, Line, MultiLine, Quad
 from bokeh.plotting import figure
 from bokeh.plotting.contour import contour_data
 
-from cflows_app.toylab.board import Board, LabView, fill, points
+from cflows_app.toylab.board import FLOW, LabView, fill, points
 from cflows_app.toylab.results import Scene
 from cflows_app.toylab.setting import Setting
 from cflows_app.views.limits import Limits
@@ -39,6 +39,7 @@ class LandscapeView(LabView):
         plot.xaxis.ticker.desired_num_ticks = 7
         palette = self.canvas.palette
         self.x_limits, self.y_limits = Limits(plot.x_range), Limits(plot.y_range)
+        self.entries = {"iterates": (FLOW, Stroke("discrete", 3)), "loss": (FLOW, Stroke("muted", 1.6))}
         self.regions = ColumnDataSource({"left": [], "right": [], "top": [], "bottom": []})
         region = Quad(left="left", right="right", top="top", bottom="bottom", fill_color=palette["edge"], fill_alpha=0.1, line_color=None)
         self._glyph(plot, self.regions, region, EDGE, Stroke("edge", 6, (), 0.2), "underlay")
@@ -55,7 +56,6 @@ class LandscapeView(LabView):
         self.ends = self._dots(plot, "rod", Stroke("rod"), 7)
         self.cycle = self._dots(plot, "2-cycle", Stroke("edge"), 11, hollow=True, marker="diamond")
         self.trail = self._dots(plot, "iterates", Stroke("discrete"), 8)
-        self.entries |= {"iterates": (self.entries["iterates"][0], Stroke("discrete", 3))}
         self.scene: Scene | None = None
         self._window: tuple[float, ...] = ()
         return plot

@@ -6,12 +6,13 @@ import numpy as np
 from bokeh.models import ColumnDataSource, VArea
 from bokeh.plotting import figure
 
-from cflows_app.toylab.board import LabView, fill
+from cflows_app.toylab.board import FLOW, LabView, fill
 from cflows_app.toylab.results import Scene
 from cflows_app.views.limits import Limits
 from cflows_core.palette import STROKES, Stroke
 
 CYCLE = "2-cycle"
+ZIGZAG = 110  # steps, up to which a line joins the iterates
 FAR = 1e6  # steps: a line across the whole panel
 
 
@@ -48,20 +49,20 @@ class OverSteps(LabView):
 class PositionView(OverSteps):
     key = "position"
     title = "Over the steps"
-    caption = "Iterates, the rod's ends, central flow ± σ."
+    caption = ""
     options = {"coordinate": {"first": "x", "second": "y"}}
 
     def draw_into(self, plot: figure) -> None:
+        self.entries = {"iterates": (FLOW, Stroke("discrete", 3)), "rod": (FLOW, STROKES["rod"])}
         self.band = ColumnDataSource({"x": [], "low": [], "high": []})
         area = VArea(x="x", y1="low", y2="high", fill_color=self.canvas.palette["central"], fill_alpha=0.12)
         self._glyph(plot, self.band, area, "central ± σ", STROKES["central"], "underlay")
         self.path = self._line(plot, "iterates", Stroke("discrete", 0.7, (), 0.25))
         self.stable = self._line(plot, "stable", STROKES["stable"])
         self.central = self._line(plot, "central ± σ", STROKES["central"])
-        self.ends = [self._line(plot, "rod's ends", STROKES["rod"]) for _ in range(2)]
+        self.ends = [self._line(plot, "rod", STROKES["rod"]) for _ in range(2)]
         self.cycle = self._line(plot, CYCLE, STROKES["edge"])
         self.iterates = self._dots(plot, "iterates", Stroke("discrete"), 4)
-        self.entries |= {"iterates": (self.entries["iterates"][0], Stroke("discrete", 3))}
 
     @property
     def offers(self) -> list[dict[str, object]]:
@@ -77,7 +78,7 @@ class PositionView(OverSteps):
         w = walk.w[:, at]
         steps = np.arange(len(w))
         fill(self.iterates, steps, w, alpha=0.85)
-        fill(self.path, steps, w)
+        fill(self.path, *((steps, w) if len(w) <= ZIGZAG else ((), ())))
         fill(self.stable, steps, walk.stable[:, at])
         fill(self.central, steps, walk.central[:, at])
         middle, spread = walk.central[:, at], scene.spread(at)
@@ -87,21 +88,21 @@ class PositionView(OverSteps):
             fill(source, steps, path[:, at])
         closed = np.repeat([] if scene.cycle is None or not scene.one else scene.cycle.w[:, 0], 3)
         fill(self.cycle, np.tile([-FAR, FAR, np.nan], len(closed) // 3), closed)
-        absent = {"stable": "stable", "central": "central ± σ", "rod": "rod's ends"}
+        absent = {"stable": "stable", "central": "central ± σ", "rod": "rod"}
         self.leave_out(*(entry for flow, entry in absent.items() if not scene.has(flow)), *([] if len(closed) else [CYCLE]))
-        self.limits.fit([w, *(path[:, at] for path in scene.rod_paths)], [closed, middle])
+        self.limits.fit([w, *(path[:, at] for path in scene.rod_paths)], [closed])
 
 
 class EdgeView(OverSteps):
     key = "edge"
-    title = "Distance from the edge"
-    caption = "Effective eigenvalue over its threshold."
+    title = "How far from the edge"
+    caption = "The edge is at 1."
 
     def draw_into(self, plot: figure) -> None:
-        self.at_iterates = self._dots(plot, "at the iterates", Stroke("raw"), 4)
-        self.entries |= {"at the iterates": (self.entries["at the iterates"][0], Stroke("raw", 3))}
+        self.entries = {"at iterates": (FLOW, Stroke("raw", 3))}
+        self.at_iterates = self._dots(plot, "at iterates", Stroke("raw"), 4)
         self.edge = self._line(plot, "edge", STROKES["edge"])
-        self.at_centre = self._line(plot, "at their centre", STROKES["discrete"])
+        self.at_centre = self._line(plot, "at centre", STROKES["discrete"])
 
     def draw_scene(self, scene: Scene) -> None:
         walk, c = scene.walk, scene.walk.threshold

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cflows_app.toylab.setting import FIRST, LENGTHS, Setting
+from cflows_core.measure import periods
 from cflows_core.optimizers import State
 from cflows_core.toylab.walk import Walk, walk
 from cflows_core.toylab.batch import gradient
@@ -20,6 +21,7 @@ from cflows_core.toylab.orbits import Orbits, orbits, plane
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂"}
 COLUMNS, KEPT = 400, 400  # of a diagram
+SAME = 0.01  # of a step, by which places of one phase may differ: a chaotic band is not a cycle
 SIDE = 160  # of a map: values of each of its two parameters
 RANGE, RANGE_ADAPTIVE = (0.3, 2.4), (0.05, 10.0)  # of a diagram over η, as shares of the typical one
 
@@ -146,7 +148,8 @@ def followed(setting: Setting) -> Scene:
     """The iterates with their flows, the period in the long run, and the 2-cycle."""
     toy, method = setting.toy, setting.method
     scene = Scene(setting, walk(toy, method, setting.start, LENGTHS[setting.length]), flows=True)
-    (period,) = orbits(toy, method, "lr", [method.lr], setting.start).period
+    ends = orbits(toy, method, "lr", [method.lr], setting.start)
+    (period,) = np.where(ends.period < 0, -1, periods(ends.points, SAME))
     return replace(scene, period=int(period), cycle=_cycle(scene))
 
 
@@ -185,7 +188,8 @@ def _diagram(setting: Setting, over: tuple[str, ...]) -> Diagram:
     begin = time.perf_counter()
     if len(over) == 1:
         found: Orbits = orbits(setting.toy, setting.method, over[0], ranges(setting, over[0]), setting.start, keep=KEPT)
-        return Diagram(over, (found.values,), found.points, found.period, time.perf_counter() - begin, setting)
+        period = np.where(found.period < 0, -1, periods(found.points, SAME))
+        return Diagram(over, (found.values,), found.points, period, time.perf_counter() - begin, setting)
     values = tuple(ranges(setting, name, SIDE) for name in over)
     period = plane(setting.toy, setting.method, (over[0], over[1]), (values[0], values[1]), setting.start)
     return Diagram(over, values, np.empty(0), period, time.perf_counter() - begin, setting)
