@@ -1,8 +1,8 @@
 """A loss that a user typed, such as `x**4/4 - x**2 + 0.3*y**2`: read by a grammar of its own, never run as code.
 
 The text is parsed into Python's syntax tree and the tree walked against a list of what may be in it: numbers, x, y, pi, e, + - * / **,
-brackets and the functions in `FUNCTIONS`; ^ is a power. What comes out is made of PyTorch operations, so that it takes many points at once and
-has all derivatives. Nothing in the text is ever looked up, called or compiled.
+brackets and the functions in `FUNCTIONS`; ^ is a power. What comes out is made of PyTorch operations, so that it takes many points at
+once and has all derivatives. Nothing in the text is ever looked up, called or compiled.
 """
 
 from __future__ import annotations

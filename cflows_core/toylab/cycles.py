@@ -146,7 +146,9 @@ def cycle(loss: Loss, optimizer: Optimizer, start: State) -> Cycle:
     multipliers = np.linalg.eigvals(matrix.numpy()).astype(complex) if bool(torch.isfinite(matrix).all()) else np.array([complex(math.nan)])  # type: ignore[union-attr]
     note = ""
     if not found:
-        note = "No 2-cycle is near this start: " + ("the optimizer rests there." if residual < 1e3 * TOLERANCE else "Newton's method found none.")
+        note = "No 2-cycle is near this start: " + (
+            "the optimizer rests there." if residual < 1e3 * TOLERANCE else "Newton's method found none."
+        )
     return Cycle(
         found,
         _both(one.w, two.w),

@@ -166,8 +166,10 @@ def _why(stopped: str, value: float, w: Tensor, w0: Tensor, step: int) -> str:
     """The sentence with which a walk ends before this step, "" if it goes on."""
     if math.isnan(value):
         return f"At step {step} the iterate left the region in which the loss is a finite number: start nearer, or lower the learning rate."
-    return stopped if stopped or float(w.norm()) < DIVERGED * (1 + float(w0.norm())) else (
-        f"The optimizer diverged: at step {step} it was {float(w.norm()):.3g} away from 0; lower the learning rate or start nearer."
+    return (
+        stopped
+        if stopped or float(w.norm()) < DIVERGED * (1 + float(w0.norm()))
+        else (f"The optimizer diverged: at step {step} it was {float(w.norm()):.3g} away from 0; lower the learning rate or start nearer.")
     )
 
 
