@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,9 @@ class ToyLabPage(Page):
         self.scene: Scene | None = None
         self.over_lr: Diagram | None = None  # the diagram over η, from which the buttons know where to go
         self.moment, self._number = 0, 0
-        self._walks, self._flows, self._tables = Lane(results.walked), Lane(results.followed), Lane(results.expected)
-        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram)
+        turn = asyncio.Lock()  # the walk alone does not wait for what takes long
+        self._walks, self._flows, self._tables = Lane(results.walked), Lane(results.followed, turn), Lane(results.expected, turn)
+        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram, turn)
         self._rows: tuple[Setting, list[dict[str, Any]]] | None = None
         self._asked: Request | None = None
         self.orbit.figure.on_event(Tap, self._on_tap)
@@ -200,4 +202,3 @@ class ToyLabPage(Page):
             return
         for name, value in zip(self.orbit.diagram.over, (event.x, event.y), strict=False):
             self.edit(name, f"{value:.4g}")
-

@@ -29,7 +29,9 @@ class Board(Canvas):
 
     def span(self, plot: figure, dimension: str) -> Span:
         """A line across a plot, at a value that is set later."""
-        line = Span(dimension=dimension, location=0, line_color=self.palette["accent"], line_width=1.5, visible=False, tags=["color:accent"])
+        line = Span(
+            dimension=dimension, location=0, line_color=self.palette["accent"], line_width=1.5, visible=False, tags=["color:accent"]
+        )
         plot.add_layout(line)
         self.spans.append(line)
         return line
@@ -38,7 +40,12 @@ class Board(Canvas):
         """Whole numbers from 0 on in these colours of the palette; what is beyond is not drawn."""
         clear = "rgba(0, 0, 0, 0)"
         made = LinearColorMapper(
-            palette=[self.palette[name] for name in colors], low=-0.5, high=len(colors) - 0.5, low_color=clear, high_color=clear, nan_color=clear
+            palette=[self.palette[name] for name in colors],
+            low=-0.5,
+            high=len(colors) - 0.5,
+            low_color=clear,
+            high_color=clear,
+            nan_color=clear,
         )
         made.tags = [f"palette:{','.join(colors)}"]
         self.mappers.append(made)
@@ -77,7 +84,9 @@ class LabView(View):
             self.absent = set(entries)
             self.show(self.flows)
 
-    def _glyph(self, plot: figure, source: ColumnDataSource, glyph: Glyph, legend: str, stroke: Stroke, level: str = "glyph") -> GlyphRenderer:
+    def _glyph(
+        self, plot: figure, source: ColumnDataSource, glyph: Glyph, legend: str, stroke: Stroke, level: str = "glyph"
+    ) -> GlyphRenderer:
         return self.draw(legend, FLOW, stroke, render(plot, source, glyph, level=level))
 
     def _line(self, plot: figure, legend: str, stroke: Stroke, level: str = "glyph", **properties: object) -> ColumnDataSource:

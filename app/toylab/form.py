@@ -35,7 +35,10 @@ def specification() -> dict[str, Any]:
         "grid": [cell for _, cells in GRID for cell in cells],
         "optimizer": [_field(name) for name in SLIDERS],
         "places": PLACES,
-        "walk": [_field("length", tuple((value, f"{count} steps") for value, count in LENGTHS.items())), _field("bias_correction", CORRECTIONS)],
+        "walk": [
+            _field("length", tuple((value, f"{count} steps") for value, count in LENGTHS.items())),
+            _field("bias_correction", CORRECTIONS),
+        ],
     }
 
 
@@ -59,7 +62,10 @@ def values(setting: Setting) -> dict[str, Any]:
     return {
         "values": {name: value if isinstance(value := getattr(setting, name), str) else f"{value:g}" for name in FIELDS},
         "shown": list(setting.asked),
-        "labels": {"sharpness": "Sharpness at u = 0" if setting.loss == "valley" else FIELDS["sharpness"].label, "y": "Start u₀" if setting.loss == "valley" else "Start y₀"},
+        "labels": {
+            "sharpness": "Sharpness at u = 0" if setting.loss == "valley" else FIELDS["sharpness"].label,
+            "y": "Start u₀" if setting.loss == "valley" else "Start y₀",
+        },
         "ranges": {
             "lr": {"low": setting.typical / 30, "high": setting.typical * reach, "kind": "log"},
             "beta1": {"low": 0.0, "high": 0.99, "kind": "linear"},

@@ -41,7 +41,7 @@ class LandscapeView(LabView):
         self.x_limits, self.y_limits = Limits(plot.x_range), Limits(plot.y_range)
         self.entries = {"iterates": (FLOW, Stroke("discrete", 3)), "loss": (FLOW, Stroke("muted", 1.6))}
         self.regions = ColumnDataSource({"left": [], "right": [], "top": [], "bottom": []})
-        region = Quad(left="left", right="right", top="top", bottom="bottom", fill_color=palette["edge"], fill_alpha=0.1, line_color=None)
+        region = Quad(left="left", right="right", top="top", bottom="bottom", fill_color=palette["edge"], fill_alpha=0.1, line_alpha=0.0)
         self._glyph(plot, self.regions, region, EDGE, Stroke("edge", 6, (), 0.2), "underlay")
         self.lines = ColumnDataSource({"xs": [], "ys": []})
         contour = MultiLine(xs="xs", ys="ys", line_color=palette["faint"], line_width=0.8, line_alpha=0.6)
@@ -177,7 +177,7 @@ def contours(setting: Setting, window: tuple[float, ...]) -> tuple[list[np.ndarr
     if not math.isfinite(high - low) or high <= low:
         return [], []
     levels = low + (high - low) * np.linspace(0, 1, LEVELS + 2)[1:-1] ** 2
-    lines = contour_data(first, second, z, levels, line_color="black").line_data
+    lines = contour_data(first, second, z, levels, want_fill=False).line_data
     assert lines is not None
     return [line for level in lines.xs for line in _pieces(level)], [line for level in lines.ys for line in _pieces(level)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -13,11 +14,11 @@ R = TypeVar("R")
 class Lane(Generic[A, R]):
     """Computes the newest of what it is asked for, one at a time; what was asked meanwhile and overtaken is never computed.
 
-    compute: runs in a thread. done: what was asked and what came out, to be taken away.
+    compute: runs in a thread. turn: lanes that share one compute one after the other. done: what was asked and what came out, to be taken.
     """
 
-    def __init__(self, compute: Callable[[A], R]):
-        self._compute = compute
+    def __init__(self, compute: Callable[[A], R], turn: asyncio.Lock | None = None):
+        self._compute, self._turn = compute, turn
         self._wanted: list[A] = []
         self.busy = False
         self.done: list[tuple[A, R]] = []
@@ -36,7 +37,8 @@ class Lane(Generic[A, R]):
         self.busy = True
         try:
             while self._wanted:
-                wanted = self._wanted.pop()
-                self.done.append((wanted, await asyncio.to_thread(self._compute, wanted)))
+                async with self._turn or contextlib.nullcontext():
+                    wanted = self._wanted.pop()
+                    self.done.append((wanted, await asyncio.to_thread(self._compute, wanted)))
         finally:
             self.busy = False

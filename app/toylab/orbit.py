@@ -34,7 +34,9 @@ class OrbitView(LabView):
         plot.xaxis.ticker.desired_num_ticks = 7
         self.map = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         mapper = self.canvas.mapper(tuple(PERIOD_COLORS.values()))
-        image = render(plot, self.map, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper, global_alpha=0.8), level="image")
+        image = render(
+            plot, self.map, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=mapper, global_alpha=0.8), level="image"
+        )
         image.tags = ["color:card"]
         self.marks: dict[int, ColumnDataSource] = {}
         for period, color in PERIOD_COLORS.items():

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from cflows_app.mathml import mathml
 from cflows_app.toylab.setting import FIRST, LENGTHS, Setting
-from cflows_core.measure import periods
+from cflows_core.measure import midpoint, periods
 from cflows_core.optimizers import State
-from cflows_core.toylab.walk import Walk, walk
+from cflows_core.toylab import Cycle, Walk, cycle, effective_eigenvalues, expectations, orbits, plane, step_eigenvalues, swinging, walk
 from cflows_core.toylab.batch import gradient
-from cflows_core.toylab.cycles import Cycle, cycle, step_eigenvalues, swinging
-from cflows_core.toylab.orbits import Orbits, orbits, plane
+from cflows_core.toylab.measuring import iterates
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂"}
 COLUMNS, KEPT = 400, 400  # of a diagram
@@ -28,9 +28,10 @@ RANGE, RANGE_ADAPTIVE = (0.3, 2.4), (0.05, 10.0)  # of a diagram over η, as sha
 
 @dataclass(frozen=True)
 class Scene:
-    """A walk and what is known of it. flows: whether they are computed, too. period: of the iterates in the long run, None while it is not known.
+    """A walk and what is known of it.
 
-    cycle: the 2-cycle near the end of the walk, None if there is none.
+    flows: whether they are computed, too. period: of the iterates in the long run, None while it is not known. cycle: the 2-cycle near the end of
+    the walk, None if there is none.
     """
 
     setting: Setting
@@ -140,15 +141,43 @@ class Diagram:
 
 
 def walked(setting: Setting) -> Scene:
-    """The iterates alone: quick."""
-    return Scene(setting, walk(setting.toy, setting.method, setting.start, LENGTHS[setting.length], flows=()))
+    """The iterates alone, at once: what a slider shows while it is dragged."""
+    toy, method, start = setting.toy, setting.method, setting.start
+    states = iterates(toy, method, method.start(start, gradient(toy, start)), LENGTHS[setting.length])
+    w = torch.stack([state.w for state in states])
+    x = torch.stack([method.gradient_point(state) for state in states])
+    slopes = gradient(toy, x)
+    P = torch.stack([method.preconditioner(method.updated(s, g)).expand(len(start)) for s, g in zip(states, slopes, strict=True)])
+    padded = torch.cat([w[:1], w, w[-1:]])
+    centre = midpoint(padded[:-2], padded[1:-1], padded[2:])
+    absent, d = np.full(w.shape, math.nan), len(start)
+    known = Walk(
+        optimizer=method,
+        w=w.numpy(),
+        x=x.numpy(),
+        loss=toy.loss(w).numpy(),
+        m=None,
+        nu=None if states[0].nu is None else np.stack([s.nu.reshape(-1).numpy() for s in states if s.nu is not None]),
+        eigenvalue=effective_eigenvalues(toy, x, P),
+        eigenvalue_centre=effective_eigenvalues(toy, centre, P),
+        threshold=method.threshold,
+        centre=centre.numpy(),
+        rod=absent,
+        half_difference=absent,
+        central=absent,
+        covariance=np.full((len(w), d, d), math.nan),
+        stable=absent,
+        stopped="",
+        notes=(),
+    )
+    return Scene(setting, known)
 
 
 def followed(setting: Setting) -> Scene:
     """The iterates with their flows, the period in the long run, and the 2-cycle."""
     toy, method = setting.toy, setting.method
     scene = Scene(setting, walk(toy, method, setting.start, LENGTHS[setting.length]), flows=True)
-    ends = orbits(toy, method, "lr", [method.lr], setting.start)
+    ends = orbits(toy, method, "lr", [method.lr], setting.start, _transient(setting))
     (period,) = np.where(ends.period < 0, -1, periods(ends.points, SAME))
     return replace(scene, period=int(period), cycle=_cycle(scene))
 
@@ -183,11 +212,16 @@ def general(setting: Setting, over: tuple[str, ...]) -> Setting:
     return replace(free, lr=free.typical) if "lr" in over else free
 
 
+def _transient(setting: Setting) -> int:
+    """Steps before an orbit is looked at: ν takes its time."""
+    return 2500 if setting.method.adaptive else 800
+
+
 @lru_cache(maxsize=16)
 def _diagram(setting: Setting, over: tuple[str, ...]) -> Diagram:
     begin = time.perf_counter()
     if len(over) == 1:
-        found: Orbits = orbits(setting.toy, setting.method, over[0], ranges(setting, over[0]), setting.start, keep=KEPT)
+        found = orbits(setting.toy, setting.method, over[0], ranges(setting, over[0]), setting.start, _transient(setting), KEPT)
         period = np.where(found.period < 0, -1, periods(found.points, SAME))
         return Diagram(over, (found.values,), found.points, period, time.perf_counter() - begin, setting)
     values = tuple(ranges(setting, name, SIDE) for name in over)
@@ -204,5 +238,30 @@ def cost(found: Diagram | None) -> str:
 
 
 def expected(setting: Setting) -> list[dict[str, Any]]:
-    """The table's rows."""
-    return []
+    """The rows of the table of closed forms."""
+    return _expected(replace(setting, length=FIRST.length))
+
+
+@lru_cache(maxsize=16)
+def _expected(setting: Setting) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": entry.name[0].upper() + entry.name[1:],
+            "formula": mathml(entry.formula, display=False),
+            "expected": in_figures(entry.expected),
+            "measured": in_figures(entry.measured),
+            "agrees": entry.agrees,
+            "tolerance": f"{100 * entry.tolerance:.2g} %"
+            if entry.tolerance >= 1e-4
+            else f"{entry.tolerance:.0e}".replace("-0", "−")
+            if entry.tolerance
+            else "",
+            "source": entry.source,
+        }
+        for entry in expectations(setting.toy, setting.method, setting.start)
+    ]
+
+
+def in_figures(value: float | str) -> str:
+    """A number to five figures, or a word as it is."""
+    return value if isinstance(value, str) else f"{value:.5g}".replace("-", "−")

@@ -19,11 +19,13 @@ from cflows_core.errors import ConfigError
 from cflows_core.fields import accepted
 from cflows_core.optimizers import CORRECTS, KINDS, Optimizer
 from cflows_core.problems.formula import Formula
-from cflows_core.problems.toy import Linear, Quadratic, Quartic, Valley
+from cflows_core.problems.toy import Linear, Loss, Quadratic, Quartic, Valley
+from cflows_core.toylab import bottom, hessians
+from cflows_core.toylab.batch import gradient
 from cflows_core.written import number, to_text
 
-Loss = Linear | Quadratic | Quartic | Valley | Formula
 LENGTHS = {"60": 60, "200": 200, "600": 600}  # of a walk, in steps
+FLAT = 1e-9  # curvature that counts as none
 LONGEST = 2000  # characters of an address
 OWN, LOOKS = "bokeh-", ("hide", "type")  # arguments that are not ours (share.py)
 
@@ -32,7 +34,9 @@ class Toy(param.Parameterized):
     """The fields of the losses and of the start: bounds, labels, one sentence each."""
 
     loss = param.Selector(default="quartic", objects=["linear", "quadratic", "quartic", "valley", "formula"], label="Loss", doc="The loss.")
-    formula = param.String(default="1 - cos(x) + x^2/20", label="L(x) or L(x, y)", doc="A formula of x, or of x and y; it is read, never run.")
+    formula = param.String(
+        default="1 - cos(x) + x^2/20", label="L(x) or L(x, y)", doc="A formula of x, or of x and y; it is read, never run."
+    )
     slope = param.Number(default=1.0, bounds=(-100.0, 100.0), softbounds=(-2.0, 2.0), label="Slope a", doc="The slope of the linear loss.")
     sharpness = param.Number(
         default=1.0,
@@ -49,7 +53,11 @@ class Toy(param.Parameterized):
         doc="How fast the curvature falls away from the minimum.",
     )
     rise = param.Number(
-        default=1.0, bounds=(-100.0, 100.0), softbounds=(0.0, 3.0), label="Rise a", doc="How much steeper the walls become for each unit along u."
+        default=1.0,
+        bounds=(-100.0, 100.0),
+        softbounds=(0.0, 3.0),
+        label="Rise a",
+        doc="How much steeper the walls become for each unit along u.",
     )
     floor = param.Number(
         default=0.03,
@@ -65,7 +73,9 @@ class Toy(param.Parameterized):
         default=0.5, bounds=(0.0, 1e3), softbounds=(0.0, 2.0), label="Bend γ", doc="How far the walls bend over; 0: not at all."
     )
     x = param.Number(default=0.3, bounds=(-1e6, 1e6), softbounds=(-1.0, 1.0), label="Start x₀", doc="Where the optimizer starts.")
-    y = param.Number(default=0.5, bounds=(-1e6, 1e6), softbounds=(-1.0, 3.0), label="Start y₀", doc="Where it starts in the second direction.")
+    y = param.Number(
+        default=0.5, bounds=(-1e6, 1e6), softbounds=(-1.0, 3.0), label="Start y₀", doc="Where it starts in the second direction."
+    )
     length = param.Selector(default="200", objects=list(LENGTHS), label="Steps", doc="The number of steps that are drawn.")
 
 
@@ -213,19 +223,9 @@ def _rounded(value: float) -> float:
 
 @functools.lru_cache(maxsize=256)
 def _curvature(toy: Loss, start: tuple[float, ...]) -> float:
-    """The largest curvature at the minimum that lies downhill from `start`, or at `start`; 0 where neither is positive."""
-    import numpy as np
-    from scipy.optimize import minimize
-
-    def value(w: Any) -> tuple[float, Any]:
-        point = torch.tensor(w, dtype=torch.float64, requires_grad=True)
-        loss = toy.loss(point)
-        (gradient,) = torch.autograd.grad(loss, point)
-        return loss.item(), gradient.numpy()
-
-    found = minimize(value, np.array(start), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-    for point in (found.x, np.array(start)):
-        hessian = torch.func.hessian(toy.loss)(torch.tensor(point, dtype=torch.float64))
-        if bool(torch.isfinite(hessian).all()) and (top := float(torch.linalg.eigvalsh(hessian)[-1])) > 1e-9:
-            return top
-    return 0.0
+    """The largest curvature at the minimum that lies downhill from `start`, else at `start`; 0 where it is not positive."""
+    begin = torch.tensor(start, dtype=torch.float64)
+    at = bottom(toy, begin) if bool(torch.isfinite(gradient(toy, begin)).all()) else None
+    hessian = hessians(toy, (begin if at is None else at)[None])[0]
+    top = float(torch.linalg.eigvalsh(hessian)[-1]) if bool(torch.isfinite(hessian).all()) else 0.0
+    return top if top > FLAT else 0.0
