@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -52,11 +53,11 @@ CONSTANTS = {"pi": math.pi, "e": math.e}
 VARIABLES = ("x", "y")
 _ALLOWED = re.compile(r"[A-Za-z0-9_.+\-*/^(), ]")
 _NUMBER_THEN_NAME = re.compile(r"(?<![A-Za-z_0-9.])((?:\d++\.?+\d*+|\.\d++)(?:[eE][+-]?\d++)?+)([A-Za-z_]\w*)")
-_OPERATIONS: dict[type, Callable[[Tensor, Tensor], Tensor]] = {
-    ast.Add: torch.add,
-    ast.Sub: torch.sub,
-    ast.Mult: torch.mul,
-    ast.Div: torch.div,
+_OPERATIONS: dict[type, Callable[..., Tensor]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
 }
 
 
@@ -87,7 +88,7 @@ class Formula:
         tree = _tree(text)
         value = _Walk().branch(tree, 0)
         names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & set(VARIABLES)
-        if isinstance(value, float) or not names:
+        if not callable(value) or not names:
             raise ConfigError(
                 f"A formula must contain the variable x (and may contain y), got {_shown(text)}: write one such as {EXAMPLE}."
             )
@@ -138,8 +139,8 @@ class _Walk:
         if self._count > LARGEST:
             raise ConfigError(f"A formula may have {LARGEST} numbers, variables and operations, got more: simplify it.")
         match node:
-            case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-                return _finite(float(node.value), node)
+            case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+                return _finite(float(number), node)
             case ast.Name(id=name) if name in VARIABLES:
                 return lambda at: at[name]
             case ast.Name(id=name) if name in CONSTANTS:
@@ -176,28 +177,17 @@ def _refusal(node: ast.expr) -> str:
 
 def _applied(operation: Callable[..., Tensor], node: ast.expr, *branches: Branch) -> Branch:
     """An operation on branches: done at once where all of them are numbers."""
-    if all(isinstance(branch, float) for branch in branches):
-        return _finite(float(operation(*(torch.tensor(branch, dtype=torch.float64) for branch in branches))), node)
-    if len(branches) == 1:
-        (only,) = branches
-        assert not isinstance(only, float)
-        return lambda at: operation(only(at))
-    left, right = branches
-    if isinstance(left, float):
-        assert not isinstance(right, float)
-        return lambda at: operation(_like(left, value := right(at)), value)
-    if isinstance(right, float):
-        return lambda at: operation(left(at), right)
-    return lambda at: operation(left(at), right(at))
+    numbers = [branch for branch in branches if not callable(branch)]
+    if len(numbers) == len(branches):
+        return _finite(float(operation(*(torch.tensor(number, dtype=torch.float64) for number in numbers))), node)
+    return lambda at: operation(*(branch(at) if callable(branch) else branch for branch in branches))
 
 
 def _power(node: ast.expr, base: Branch, exponent: Branch) -> Branch:
-    whole = isinstance(exponent, float) and exponent.is_integer() and 2 <= exponent <= LARGEST_PRODUCT
-    if not isinstance(base, float) and whole:
-        assert isinstance(exponent, float)
+    if callable(base) and not callable(exponent) and float(exponent).is_integer() and 2 <= exponent <= LARGEST_PRODUCT:
         power = int(exponent)
         return lambda at: _product(base(at), power)
-    return _applied(torch.pow, node, base, exponent)
+    return _applied(operator.pow, node, base, exponent)
 
 
 def _product(value: Tensor, power: int) -> Tensor:
@@ -206,10 +196,6 @@ def _product(value: Tensor, power: int) -> Tensor:
         return value
     half = _product(value, power // 2)
     return half * half * value if power % 2 else half * half
-
-
-def _like(number: float, value: Tensor) -> Tensor:
-    return torch.full((), number, dtype=value.dtype, device=value.device)
 
 
 def _finite(value: float, node: ast.expr) -> float:

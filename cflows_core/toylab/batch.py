@@ -15,6 +15,7 @@ from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.toy import Loss
 
 PARAMETERS = ("lr", "beta1", "beta2")
+DIVERGED = 1e6  # times 1 + the size of the start: iterates so far away do not come back
 
 
 class Batch(Optimizer):
@@ -72,9 +73,8 @@ def check_has(optimizer: Optimizer, name: str) -> None:
     if name not in has:
         raise ConfigError(f"An orbit diagram varies one of {', '.join(PARAMETERS)}, got {name!r}.")
     if not has[name]:
-        raise ConfigError(
-            f"`{name}` does nothing in {optimizer.name}, so it cannot be varied: choose {' or '.join(n for n in has if has[n])}."
-        )
+        choice = " or ".join(own for own in has if has[own])
+        raise ConfigError(f"`{name}` does nothing in {optimizer.name}, so it cannot be varied: choose {choice}.")
 
 
 def gradient(loss: Loss, w: Tensor) -> Tensor:

@@ -36,7 +36,8 @@ def transition_matrix(optimizer: Optimizer, state: State, hessian: Tensor) -> Te
         dw, dm = optimizer.displacement(m, hessian @ x, P)
         return w + dw if m is None or dm is None else torch.cat([w + dw, m + dm])
 
-    return jacrev(step)(state.w if state.m is None else torch.cat([state.w, state.m]))  # type: ignore[return-value]
+    matrix: Any = jacrev(step)(state.w if state.m is None else torch.cat([state.w, state.m]))
+    return matrix
 
 
 def step_eigenvalues(optimizer: Optimizer, effective: Any) -> np.ndarray:
@@ -133,22 +134,20 @@ def cycle(loss: Loss, optimizer: Optimizer, start: State) -> Cycle:
         residual = float(off.norm() / z.norm().clamp_min(1e-300))
         if not math.isfinite(residual) or residual < TOLERANCE:
             break
-        slope = jacrev(twice)(z) - torch.eye(len(z), dtype=z.dtype)  # type: ignore[operator]
+        slope: Any = jacrev(twice)(z)
         if not bool(torch.isfinite(slope).all()):
             break
-        move = torch.linalg.lstsq(slope, -off[:, None], driver="gelsd").solution[:, 0]
+        move = torch.linalg.lstsq(slope - torch.eye(len(z), dtype=z.dtype), -off[:, None], driver="gelsd").solution[:, 0]
         z = _damped(twice, z, move, float(off.norm()), start)
     other = step(z)
-    matrix = jacrev(twice)(z)
+    matrix: Any = jacrev(twice)(z)
     one, two = _state(z, start), _state(other, start)
     apart = float((one.w - two.w).norm()) > ALIKE * float(one.w.norm() + two.w.norm())
     found = residual < 1e3 * TOLERANCE and apart
-    multipliers = np.linalg.eigvals(matrix.numpy()).astype(complex) if bool(torch.isfinite(matrix).all()) else np.array([complex(math.nan)])  # type: ignore[union-attr]
-    note = ""
-    if not found:
-        note = "No 2-cycle is near this start: " + (
-            "the optimizer rests there." if residual < 1e3 * TOLERANCE else "Newton's method found none."
-        )
+    known = bool(torch.isfinite(matrix).all())
+    multipliers = np.linalg.eigvals(matrix.numpy()).astype(complex) if known else np.array([complex(math.nan)])
+    reason = "the optimizer rests there." if residual < 1e3 * TOLERANCE else "Newton's method found none."
+    note = "" if found else f"No 2-cycle is near this start: {reason}"
     return Cycle(
         found,
         _both(one.w, two.w),

@@ -204,7 +204,7 @@ def _quartic(loss: Quartic, optimizer: Optimizer) -> Iterator[Expectation]:
         return
     edge_at, swing = optimizer.threshold / optimizer.lr, optimizer.swing
     yield _onset(loss, optimizer, at, loss.S0, "S_0")
-    if loss.S0 <= edge_at:
+    if edge_at >= loss.S0:
         begin = _along(optimizer, at + 0.2 * math.sqrt(loss.S0 / loss.gamma) / swing, at)
         rod = [float(state.zeta.norm()) for state in rods(loss, optimizer, begin, mirrored(begin, at), 60)]
         yield Expectation("rod", r"S_0 < c/\eta \implies \text{decays}", "[RF] C.3", "decays", "grows" if _grows(rod) else "decays")
@@ -222,7 +222,7 @@ def _quartic(loss: Quartic, optimizer: Optimizer) -> Iterator[Expectation]:
     rod = rods(loss, optimizer, begin, mirrored(begin, at), 60)
     formula = r"S_0 > c/\eta \implies |\zeta| \to x^*" if swing == 1 else r"S_0 > c/\eta \implies |\zeta| \to x^*/(1 + 2\beta_1)"
     yield Expectation("rod at rest", formula, "[RF] C.3", x / swing, float(rod[-1].zeta.norm()), CLOSE)
-    expected = "stable" if loss.S0 < BREAKS * edge_at else "unstable"
+    expected = "stable" if BREAKS * edge_at > loss.S0 else "unstable"
     if found.found:
         measured = _stays(loss, optimizer, found).measured
         yield Expectation("2-cycle of the iterates", r"S_0 < \tfrac32\, c/\eta \iff \text{stable}", "[RF] C.3", expected, measured)
@@ -249,20 +249,19 @@ def _valley(loss: Valley, optimizer: Optimizer, w0: Tensor) -> Iterator[Expectat
     if not np.isfinite(run.central[n]).all() or run.stopped:
         return
     u = loss.central_flow(u0, lr, float(n))
-    yield Expectation(
-        "central flow's sharpness at the end", r"\min(S(u(t)), 2/\eta)", "[CF] eq. 15", loss.sharpness(u), float(sharpness[n]), CLOSE
-    )
-    variance = loss.variance(u) if math.isfinite(time) else 0.0
-    formula = r"\sigma^2 = 2h\langle a, u^* - u\rangle/|a|^2"
-    yield Expectation(
-        "variance across the valley, central flow's Σ", formula, "[CF] eq. 13", variance, float(run.covariance[n, 0, 0]), CLOSE
-    )
-    if variance:
-        # From the floor the swing would begin with next to nothing, and long after the edge.
-        begin = torch.cat([torch.tensor([math.sqrt(variance)], dtype=u.dtype), u])
-        path = iterates(loss, optimizer, State(begin), STAY)
-        swing = swings(torch.stack([state.w[0] for state in path]).numpy()).rms ** 2 if len(path) > STAY else math.inf
-        yield Expectation("variance across the valley, of iterates that swing", formula, "[CF] eq. 13", variance, swing, 2 * ROUGH)
+    formula = r"\min(S(u(t)), 2/\eta)"
+    yield Expectation("sharpness at the central flow's end", formula, "[CF] eq. 15", loss.sharpness(u), float(sharpness[n]), CLOSE)
+    if not math.isfinite(time):
+        return
+    variance, formula = loss.variance(u), r"\sigma^2 = 2h\langle a, u^* - u\rangle/|a|^2"
+    yield Expectation("variance across the valley, Σ", formula, "[CF] eq. 13", variance, float(run.covariance[n, 0, 0]), CLOSE)
+    # From the floor the swing would begin with next to nothing, and long after the edge.
+    begin = torch.cat([torch.tensor([math.sqrt(variance)], dtype=u.dtype), u])
+    path = iterates(loss, optimizer, State(begin), STAY)
+    swing = swings(torch.stack([state.w[0] for state in path]).numpy()).rms ** 2 if len(path) > STAY else math.inf
+    # By how much the bend of the walls, which the central flow does not see, changes the rest of the way to the minimum.
+    bent = loss.bend * variance * loss.sharpness(u) / (loss.sharpness(loss.target) - loss.sharpness(u))
+    yield Expectation("variance across the valley, iterates", formula, "[CF] eq. 13", variance, swing, max(ROUGH, bent))
 
 
 # Any loss

@@ -14,21 +14,14 @@ from torch import Tensor
 from cflows_core.flows.base import Options, Start
 from cflows_core.flows.rod import Rod, RodState
 from cflows_core.optimizers import Optimizer, State
-from cflows_core.problems.objective import Objective
 from cflows_core.problems.toy import Loss
-from cflows_core.toylab.batch import Batch, gradient
-from cflows_core.toylab.orbits import DIVERGED
-from cflows_core.toylab.walk import hessians
+from cflows_core.toylab.batch import DIVERGED, Batch, gradient
+from cflows_core.toylab.walk import hessians, objective
 
 LONG = 400  # steps of a batch that looks for the edge
 FINE = 401  # learning rates in it
 AROUND = 0.05  # its η are within this share of where the edge is expected
 SMALL = 1e-3  # a swing so many times the size of its neighbourhood sees the curvature alone
-
-
-def objective(loss: Loss) -> Objective:
-    """For flows; so short runs would not pay for recording its gradients."""
-    return Objective(lambda w: loss.loss(w).reshape(()), loss.n_params, record=False)
 
 
 def iterates(loss: Loss, optimizer: Optimizer, state: State, steps: int) -> list[State]:
@@ -97,7 +90,7 @@ def edge(loss: Loss, optimizer: Optimizer, at: Tensor, expected: float) -> float
 
 
 def leaves(loss: Loss, optimizer: Optimizer, begin: State, steps: int, off: float = 1e-4) -> bool:
-    """Whether iterates started `off` (relative) beside a 2-cycle's state are further from it, after as many pairs of steps, than at first."""
+    """Whether iterates that start `off` (relative) beside a 2-cycle's state are further from it, after so many steps, than at first."""
     moved = replace(begin, w=begin.w * (1 + off))
     path = iterates(loss, optimizer, moved, 2 * (steps // 2))
     if len(path) <= 2 * (steps // 2):

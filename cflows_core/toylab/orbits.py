@@ -16,9 +16,9 @@ from cflows_core.errors import ConfigError
 from cflows_core.measure import periods
 from cflows_core.optimizers import Optimizer
 from cflows_core.problems.toy import Loss
-from cflows_core.toylab.batch import Batch, check_has, gradient, start_weights
+from cflows_core.toylab.batch import DIVERGED, Batch, check_has, gradient, start_weights
 
-DIVERGED = 1e6  # times 1 + the size of the start
+ALIKE = 0.01  # of `measure.periods`: after the transient nothing is left but the orbit itself, and a 4-cycle begins as nearly a 2-cycle
 CHUNK = 4096  # optimizers at a time: their numbers stay in the processor's cache
 
 
@@ -81,7 +81,7 @@ def _last(loss: Loss, batch: Batch, w0: Tensor, transient: int, keep: int) -> np
 
 
 def _periods(points: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(points[:, 0]), -1, periods(points))
+    return np.where(np.isnan(points[:, 0]), -1, periods(points, tolerance=ALIKE))
 
 
 @contextmanager

@@ -16,8 +16,7 @@ from cflows_core.optimizers import Optimizer
 from cflows_core.problems.objective import Objective
 from cflows_core.problems.toy import Loss
 from cflows_core.simulation import Simulation
-from cflows_core.toylab.batch import start_weights
-from cflows_core.toylab.orbits import DIVERGED
+from cflows_core.toylab.batch import DIVERGED, start_weights
 
 FLOWS = ("rod", "central", "stable")
 
@@ -27,10 +26,10 @@ class Walk:
     """n steps of an optimizer and its flows on a loss of d weights; row t is step t. NaN where a flow has stopped or was not asked for.
 
     w, x: iterates and gradient points [n+1, d]; loss: L(w) [n+1]. m: momentum [n+1, d] or None. nu: average of squared gradients before
-    the step's update, [n+1, d] ([n+1, 1] for the scalar kind) or None. eigenvalue, eigenvalue_centre: the largest of P̃⁻¹H [n+1] at x, and at
-    the midpoint of three iterates; the edge is at `threshold`. centre: these midpoints w* [n+1, d]. rod, half_difference: the rod flow's
-    centre and ζ; central, covariance: the central flow and its Σ [n+1, d, d]; stable: the stable flow. stopped: why the iterates end early, "" if
-    they do not. notes: what else a reader should be told, one sentence each.
+    the step's update, [n+1, d] ([n+1, 1] for the scalar kind) or None. eigenvalue, eigenvalue_centre: the largest of P̃⁻¹H [n+1], at x
+    and at the midpoint of three iterates; the edge is at `threshold`. centre: these midpoints w* [n+1, d]. rod, half_difference: the rod
+    flow's centre and ζ. central, covariance: the central flow and its Σ [n+1, d, d]. stable: the stable flow. stopped: why the iterates
+    end early, "" if they do not. notes: what else a reader should be told, one sentence each.
     """
 
     optimizer: Optimizer
@@ -124,6 +123,11 @@ def walk(loss: Loss, optimizer: Optimizer, w0: Any, steps: int, flows: tuple[str
     )
 
 
+def objective(loss: Loss) -> Objective:
+    """For flows; so short runs would not pay for recording its gradients."""
+    return Objective(lambda w: loss.loss(w).reshape(()), loss.n_params, record=False)
+
+
 def hessians(loss: Loss, points: Tensor) -> Tensor:
     """∇²L at many points, [n, d] -> [n, d, d]."""
     leaf = points.detach().requires_grad_()
@@ -157,20 +161,17 @@ def _simulation(loss: Loss, optimizer: Optimizer, w0: Tensor, steps: int, flows:
         n_eigs=len(w0),
         observe=[],
     )
-    # So short a run would not pay for recording its gradients.
-    objective = Objective(lambda w: loss.loss(w).reshape(()), len(w0), record=False)
-    return Simulation(config, objective=objective, weights=w0, schedule=lambda tau: optimizer.lr_at(tau) / optimizer.lr)
+    return Simulation(config, objective=objective(loss), weights=w0, schedule=lambda tau: optimizer.lr_at(tau) / optimizer.lr)
 
 
 def _why(stopped: str, value: float, w: Tensor, w0: Tensor, step: int) -> str:
     """The sentence with which a walk ends before this step, "" if it goes on."""
     if math.isnan(value):
         return f"At step {step} the iterate left the region in which the loss is a finite number: start nearer, or lower the learning rate."
-    return (
-        stopped
-        if stopped or float(w.norm()) < DIVERGED * (1 + float(w0.norm()))
-        else (f"The optimizer diverged: at step {step} it was {float(w.norm()):.3g} away from 0; lower the learning rate or start nearer.")
-    )
+    far = float(w.norm())
+    if stopped or far < DIVERGED * (1 + float(w0.norm())):
+        return stopped
+    return f"The optimizer diverged: at step {step} it was {far:.3g} away from 0; lower the learning rate or start nearer."
 
 
 def _numbers(w: Tensor) -> str:

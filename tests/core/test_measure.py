@@ -179,3 +179,21 @@ def test_averages_stay_within_the_values(values: list[float], width: float) -> N
             slack = 1e-9 * np.abs(known).max() + np.finfo(float).tiny  # what is smaller than that has few digits, or none
             assert np.nanmin(average) >= known.min() - slack
             assert np.nanmax(average) <= known.max() + slack
+
+
+@pytest.mark.parametrize("fading", [True, False])
+def test_periods_of_many_rows_are_those_of_each(fading: bool) -> None:
+    """Rest, drift, periods 2 to 5, chaos, decay, growth, noise and what is not finite."""
+    t, generator = np.arange(60), np.random.default_rng(0)
+    logistic = [0.3]
+    for _ in range(59):
+        logistic.append(3.9 * logistic[-1] * (1 - logistic[-1]))
+    rows = [np.ones(60), 1 + 1e-9 * t, 0.1 * t, (-1.0) ** t, np.cos(t * np.pi / 2) + 0.3 * (-1.0) ** t, np.cos(2 * np.pi * t / 3)]
+    rows += [np.cos(2 * np.pi * t / 5), logistic, 0.9**t * (-1.0) ** t, 0.98**t * (-1.0) ** t, 1.02**t * (-1.0) ** t]
+    rows += [generator.normal(size=60), np.where(t == 7, np.nan, 1.0), np.where(t == 7, np.inf, 1.0), np.zeros(60)]
+    rows += list(generator.normal(size=(40, 1)) * (-1.0) ** t + generator.choice([0.01, 0.04, 0.06], (40, 1)) * generator.normal(size=(40, 60)))
+    for cut in (60, 12, 11):
+        x = np.array(rows)[:, :cut]
+        expected = [measure.period(row, fading=fading) for row in x]
+        assert measure.periods(x, fading=fading).tolist() == expected
+    assert {1, 2, 4, 0} <= {measure.period(row, fading=fading) for row in np.array(rows)}
