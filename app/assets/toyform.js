@@ -18,16 +18,19 @@ export function render({model}) {
     tell({edit: name, value: String(value)})
   }
 
+  // The optimizer's fields have cards; the others say what they are by themselves.
+  const taught = (name, doc) => ["lr", "beta1", "beta2", "bias_correction"].includes(name) ? {"data-term": `field.${name}`} : {title: doc}
+
   function row({name, label, doc, kind, choices, slider}) {
     const id = `field-${name}`
-    const common = {id, "aria-describedby": `${id}-error`, "aria-description": doc, title: doc, onchange: (event) => edit(name, event.target.value)}
+    const common = {id, "aria-describedby": `${id}-error`, "aria-description": doc, ...taught(name, doc), onchange: (event) => edit(name, event.target.value)}
     const input = kind === "choice"
       ? h("select", common, choices.map(([value, text]) => h("option", {value}, text)))
       : h("input", {...common, type: "text", inputmode: kind === "number" ? "decimal" : "text", autocomplete: "off", spellcheck: "false", maxlength: 12000})
     const error = h("p", {class: "refused", id: `${id}-error`, role: "alert", hidden: true})
     const range = slider ? h("input", {type: "range", min: 0, max: POSITIONS, step: 1, "aria-label": `${label}, slider`,
       oninput: () => { input.value = atPosition(name); edit(name, input.value) }}) : null
-    const element = h("div", {class: `field ${kind === "text" || slider ? "wide" : ""}`, "data-field": name}, h("label", {for: id}, label), input, range, error)
+    const element = h("div", {class: `field ${kind === "text" || slider ? "wide" : ""}`, "data-field": name}, h("label", {for: id, ...taught(name, doc)}, label), input, range, error)
     fields.set(name, {input, range, error, element})
     return element
   }

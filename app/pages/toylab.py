@@ -107,8 +107,8 @@ class ToyLabPage(Page):
         """Take what was computed, and let the lanes compute what is wanted."""
         lanes: tuple[tuple[Lane[Any, Any], Callable[[Any, Any], None]], ...] = (
             (self._walks, self._take),
-            (self._flows, self._take),
             (self._diagrams, self._take_diagram),
+            (self._flows, self._take),
             (self._tables, self._take_table),
         )
         for lane, take in lanes:
@@ -200,5 +200,10 @@ class ToyLabPage(Page):
         """A click on the diagram sets the value, on the map both values."""
         if self.orbit.diagram is None or event.x is None:
             return
-        for name, value in zip(self.orbit.diagram.over, (event.x, event.y), strict=False):
-            self.edit(name, f"{value:.4g}")
+        new = self.setting
+        try:
+            for name, value in zip(self.orbit.diagram.over, (event.x, event.y), strict=False):
+                new = new.changed(name, float(f"{value:.4g}"))
+        except ConfigError:
+            return  # beside the axes
+        self.change(new)

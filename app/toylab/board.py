@@ -16,7 +16,7 @@ from cflows_core.palette import Stroke
 
 FLOW = "discrete"  # to which everything belongs, so that the legend alone decides what is drawn
 PERIODS = {1: "rest", 2: "period 2", 4: "period 4", 0: "other, chaos", -1: "diverges"}
-PERIOD_COLORS = {1: "faint", 2: "accent", 4: "ablation", 0: "stationary"}  # of the palette
+PERIOD_COLORS = {1: "faint", 2: "discrete", 4: "central", 0: "stationary"}  # of the palette
 
 
 class Board(Canvas):

@@ -90,7 +90,8 @@ def destination(place: str, setting: Setting, known: Diagram | None) -> float | 
     """The η that a button sets; None where there is no such η, or none is known yet."""
     if place in ("edge", "above"):
         return None if setting.edge is None else float(f"{setting.typical * {'edge': 1.0, 'above': 1.03}[place]:.6g}")
-    found = None if known is None else known.middle({"rest": 1, "two": 2, "four": 4, "chaos": 0}[place])
+    period = {"rest": 1, "two": 2, "four": 4, "chaos": 0}.get(place)
+    found = None if known is None or period is None else known.middle(period)
     return None if found is None else float(f"{found:.6g}")
 
 

@@ -30,8 +30,8 @@ RANGE, RANGE_ADAPTIVE = (0.3, 2.4), (0.05, 10.0)  # of a diagram over η, as sha
 class Scene:
     """A walk and what is known of it.
 
-    flows: whether they are computed, too. period: of the iterates in the long run, None while it is not known. cycle: the 2-cycle near the end of
-    the walk, None if there is none.
+    flows: whether they are computed, too. period: of the iterates in the long run, None while it is not known. cycle: the 2-cycle near the
+    end of the walk, None if there is none.
     """
 
     setting: Setting
@@ -148,8 +148,7 @@ def walked(setting: Setting) -> Scene:
     x = torch.stack([method.gradient_point(state) for state in states])
     slopes = gradient(toy, x)
     P = torch.stack([method.preconditioner(method.updated(s, g)).expand(len(start)) for s, g in zip(states, slopes, strict=True)])
-    padded = torch.cat([w[:1], w, w[-1:]])
-    centre = midpoint(padded[:-2], padded[1:-1], padded[2:])
+    centre = _midpoints(w)
     absent, d = np.full(w.shape, math.nan), len(start)
     known = Walk(
         optimizer=method,
@@ -159,7 +158,7 @@ def walked(setting: Setting) -> Scene:
         m=None,
         nu=None if states[0].nu is None else np.stack([s.nu.reshape(-1).numpy() for s in states if s.nu is not None]),
         eigenvalue=effective_eigenvalues(toy, x, P),
-        eigenvalue_centre=effective_eigenvalues(toy, centre, P),
+        eigenvalue_centre=effective_eigenvalues(toy, _midpoints(x), P),
         threshold=method.threshold,
         centre=centre.numpy(),
         rod=absent,
@@ -173,11 +172,22 @@ def walked(setting: Setting) -> Scene:
     return Scene(setting, known)
 
 
+def _midpoints(w: torch.Tensor) -> torch.Tensor:
+    """The middle of every three points in a row, at both ends of two, [n, d]."""
+    padded = torch.cat([w[1:2], w, w[-2:-1]]) if len(w) > 1 else w.expand(3, -1)
+    return midpoint(padded[:-2], padded[1:-1], padded[2:])
+
+
+@lru_cache(maxsize=32)
 def followed(setting: Setting) -> Scene:
-    """The iterates with their flows, the period in the long run, and the 2-cycle."""
-    toy, method = setting.toy, setting.method
-    scene = Scene(setting, walk(toy, method, setting.start, LENGTHS[setting.length]), flows=True)
-    ends = orbits(toy, method, "lr", [method.lr], setting.start, _transient(setting))
+    """The iterates with their flows, and what becomes of them."""
+    return judged(Scene(setting, walk(setting.toy, setting.method, setting.start, LENGTHS[setting.length]), flows=True))
+
+
+def judged(scene: Scene) -> Scene:
+    """With the period in the long run, and the 2-cycle."""
+    setting = scene.setting
+    ends = orbits(setting.toy, setting.method, "lr", [setting.lr], setting.start, _transient(setting))
     (period,) = np.where(ends.period < 0, -1, periods(ends.points, SAME))
     return replace(scene, period=int(period), cycle=_cycle(scene))
 
@@ -262,6 +272,6 @@ def _expected(setting: Setting) -> list[dict[str, Any]]:
     ]
 
 
-def in_figures(value: float | str) -> str:
-    """A number to five figures, or a word as it is."""
-    return value if isinstance(value, str) else f"{value:.5g}".replace("-", "−")
+def in_figures(value: float | str, figures: int = 5) -> str:
+    """A number to so many figures, or a word as it is."""
+    return value if isinstance(value, str) else f"{value:.{figures}g}".replace("-", "−")

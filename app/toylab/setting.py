@@ -24,7 +24,7 @@ from cflows_core.toylab import bottom, hessians
 from cflows_core.toylab.batch import gradient
 from cflows_core.written import number, to_text
 
-LENGTHS = {"60": 60, "200": 200, "600": 600}  # of a walk, in steps
+LENGTHS = {"50": 50, "100": 100, "200": 200, "600": 600}  # of a walk, in steps
 FLAT = 1e-9  # curvature that counts as none
 LONGEST = 2000  # characters of an address
 OWN, LOOKS = "bokeh-", ("hide", "type")  # arguments that are not ours (share.py)
@@ -76,13 +76,14 @@ class Toy(param.Parameterized):
     y = param.Number(
         default=0.5, bounds=(-1e6, 1e6), softbounds=(-1.0, 3.0), label="Start y₀", doc="Where it starts in the second direction."
     )
-    length = param.Selector(default="200", objects=list(LENGTHS), label="Steps", doc="The number of steps that are drawn.")
+    length = param.Selector(default="100", objects=list(LENGTHS), label="Steps", doc="The number of steps that are drawn.")
 
 
 FIELDS: dict[str, param.Parameter] = {
     **{name: Toy.param[name] for name in Toy.param if name != "name"},
     **{name: RunConfig.param[name] for name in ("optimizer", "lr", "beta1", "beta2", "bias_correction")},
 }
+MOVES_THE_EDGE = ("loss", "optimizer", "formula", "sharpness", "rise", "target")
 SHOWN = {
     "linear": ("slope", "x"),
     "quadratic": ("sharpness", "x"),
@@ -124,7 +125,7 @@ class Setting:
     def changed(self, name: str, value: Any) -> Setting:
         """The setting with a field changed; with another loss or optimizer η keeps its distance from the edge. Raises ConfigError."""
         new = replace(self, **{name: self.check(name, value)})
-        if name in ("lr", "length", "x", "y", "beta2", "bias_correction"):
+        if name not in MOVES_THE_EDGE:
             return new
         return replace(new, lr=_rounded(self.lr / self.typical * new.typical))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cflows_app.toylab.results import Scene
+from cflows_app.toylab.results import Scene, in_figures
 
 NEAR = 0.02  # of the edge, that counts as being at it
 
@@ -15,7 +15,7 @@ def sentence(scene: Scene | None) -> str:
     if walk.stopped:
         return f"It diverges. {walk.stopped}" if "diverge" in walk.stopped else walk.stopped
     if setting.loss == "linear":
-        return "A straight slope has no curvature and so no edge: every step is as long as the last, and the rod is half a step long to either side."
+        return "A straight slope has no curvature, so no edge: every step is as long as the last, and the rod half a step to either side."
     if setting.loss == "valley":
         return _valley(scene)
     if scene.period is None:
@@ -25,7 +25,7 @@ def sentence(scene: Scene | None) -> str:
         return "At the edge: η S/c = 1, an eigenvalue of the step sits at −1 on the unit circle, and a swing neither grows nor shrinks."
     if setting.method.adaptive and scene.cycle is not None and not scene.cycle.stable and scene.period != 2:
         return (
-            f"The 2-cycle of half-length {scene.cycle.half_difference[0]:.3g} is unstable, two steps multiply a distance to it by "
+            f"The 2-cycle of half-length {abs(scene.cycle.half_difference[0]):.3g} is unstable, two steps multiply a distance to it by "
             f"{scene.cycle.multiplier:.3g}: the iterates leave it, and a slow wave of their amplitude takes its place."
         )
     return {
@@ -45,7 +45,7 @@ def _two(scene: Scene) -> str:
     uneven = scene.one and abs(first + second) > 0.02 * (second - first) and scene.setting.loss in ("quadratic", "quartic")
     kind = "an uneven 2-cycle, one side farther out than the other" if uneven else "a 2-cycle"
     adapted = " ν has grown until the edge is where the curvature is." if scene.setting.method.adaptive else ""
-    return f"The iterates settle on {kind}, between {first:.3g} and {second:.3g}: the two ends of a rod that does not shrink.{adapted}"
+    return f"The iterates settle on {kind}, between {in_figures(first, 3)} and {in_figures(second, 3)}: the two ends of a rod that does not shrink.{adapted}"
 
 
 def _valley(scene: Scene) -> str:
@@ -57,4 +57,4 @@ def _valley(scene: Scene) -> str:
         return f"The valley grows steeper on the way: λ/c is {float(late[-1]):.2f} now, and rises towards the edge at 1."
     if float(late.max()) < 1 - NEAR:
         return "The minimum lies before the edge: the optimizer gets there, as the stable flow says."
-    return "At the edge: the swing across holds the optimizer where the walls are just as steep as it can bear, and the stable flow walks on without it."
+    return "At the edge: the swing holds the optimizer where the walls are as steep as it can bear; the stable flow walks on."
