@@ -202,6 +202,6 @@ def _near(scene: Scene) -> np.ndarray:
     size = max(map(abs, fixed)) or 1.0
     if setting.loss == "linear":
         return np.concatenate([walk.w[:, 0], [0.0]])
-    bound = FAR * size if setting.loss == "formula" else 1.3 * size if setting.loss == "quartic" else FAR * size
+    bound = (1.3 if setting.loss == "quartic" else FAR) * size
     near = walk.w[np.abs(walk.w[:, 0]) <= bound, 0]
     return np.concatenate([near, fixed])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -32,9 +32,12 @@ class Lane(Generic[A, R]):
         """Whether something is wanted that nobody computes."""
         return bool(self._wanted) and not self.busy
 
-    async def work(self) -> None:
-        """Compute until nothing is wanted. Raises what `compute` raises."""
+    def work(self) -> Coroutine[Any, Any, None]:
+        """Compute until nothing is wanted; to be awaited. Raises what `compute` raises."""
         self.busy = True
+        return self._work()
+
+    async def _work(self) -> None:
         try:
             while self._wanted:
                 async with self._turn or contextlib.nullcontext():

@@ -62,7 +62,7 @@ class OrbitView(LabView):
         """Show another diagram, or another map."""
         self.diagram = diagram
         self.figure.xaxis.axis_label = SYMBOLS[diagram.over[0]]
-        self.figure.yaxis.axis_label = SYMBOLS[diagram.over[1]] if diagram.flat else "x, where the iterates end up"
+        self.figure.yaxis.axis_label = SYMBOLS[diagram.over[1]] if diagram.flat else "x"
         x = diagram.values[0]
         self.figure.x_range.update(start=float(x[0]), end=float(x[-1]))
         for source in self.marks.values():

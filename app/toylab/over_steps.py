@@ -8,10 +8,11 @@ from bokeh.plotting import figure
 
 from cflows_app.toylab.board import FLOW, LabView, fill
 from cflows_app.toylab.results import Scene
-from cflows_app.views.limits import Limits
+from cflows_app.views.limits import Limits, use_scale
 from cflows_core.palette import STROKES, Stroke
 
 CYCLE = "2-cycle"
+FARTHEST = (-2.0, 4.0)  # λ/c that limits follow
 ZIGZAG = 110  # steps, up to which a line joins the iterates
 FAR = 1e6  # steps: a line across the whole panel
 
@@ -23,6 +24,7 @@ class OverSteps(LabView):
 
     def build(self) -> figure:
         plot = self.canvas.figure(self.key, "")
+        use_scale(plot, "linear")
         self.limits = Limits(plot.y_range)
         self.draw_into(plot)
         return plot
@@ -90,7 +92,7 @@ class PositionView(OverSteps):
         fill(self.cycle, np.tile([-FAR, FAR, np.nan], len(closed) // 3), closed)
         absent = {"stable": "stable", "central": "central ± σ", "rod": "rod"}
         self.leave_out(*(entry for flow, entry in absent.items() if not scene.has(flow)), *([] if len(closed) else [CYCLE]))
-        self.limits.fit([w, *(path[:, at] for path in scene.rod_paths)], [closed])
+        self.limits.fit([scene.near(w), *(scene.near(path[:, at]) for path in scene.rod_paths)], [closed])
 
 
 class EdgeView(OverSteps):
@@ -111,4 +113,4 @@ class EdgeView(OverSteps):
         fill(self.at_iterates, np.arange(len(iterates)), iterates)
         fill(self.at_centre, np.arange(len(centre)), centre)
         fill(self.edge, [-FAR, FAR], [1.0, 1.0])
-        self.limits.fit([centre, np.array([0.0, 1.0])], [iterates])
+        self.limits.fit([np.clip(centre, *FARTHEST), np.array([0.0, 1.0])], [np.clip(iterates, *FARTHEST)])

@@ -22,6 +22,7 @@ from cflows_core.toylab.measuring import iterates
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂"}
 COLUMNS, KEPT = 400, 400  # of a diagram
 SAME = 0.01  # of a step, by which places of one phase may differ: a chaotic band is not a cycle
+FAR = 8.0
 SIDE = 160  # of a map: values of each of its two parameters
 RANGE, RANGE_ADAPTIVE = (0.3, 2.4), (0.05, 10.0)  # of a diagram over η, as shares of the typical one
 
@@ -48,6 +49,12 @@ class Scene:
     def one(self) -> bool:
         """Whether the loss has one weight."""
         return self.walk.w.shape[1] == 1
+
+    def near(self, places: np.ndarray) -> np.ndarray:
+        """Of places [m] of a walk that diverges those that are not far from its start; else all."""
+        if len(self.walk.w) > LENGTHS[self.setting.length]:
+            return places
+        return places[np.abs(places) <= FAR * (np.abs(self.walk.w[0]).max() or 1.0)]
 
     def has(self, flow: str) -> bool:
         """Whether there is anything of a flow to draw."""

@@ -45,7 +45,8 @@ def _two(scene: Scene) -> str:
     uneven = scene.one and abs(first + second) > 0.02 * (second - first) and scene.setting.loss in ("quadratic", "quartic")
     kind = "an uneven 2-cycle, one side farther out than the other" if uneven else "a 2-cycle"
     adapted = " ν has grown until the edge is where the curvature is." if scene.setting.method.adaptive else ""
-    return f"The iterates settle on {kind}, between {in_figures(first, 3)} and {in_figures(second, 3)}: the two ends of a rod that does not shrink.{adapted}"
+    ends = f"between {in_figures(first, 3)} and {in_figures(second, 3)}"
+    return f"The iterates settle on {kind}, {ends}: the two ends of a rod that does not shrink.{adapted}"
 
 
 def _valley(scene: Scene) -> str:

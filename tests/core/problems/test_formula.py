@@ -155,9 +155,7 @@ def test_nothing_of_it_is_ever_evaluated() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.text(st.sampled_from("xye0123456789.+-*/^() ,_pisncoexplgqrtahbu\"'[]{}:;=<>\\\0\n"), max_size=LONGEST + 5) | st.text(max_size=40)
-)
+@given(st.text(st.sampled_from("xye0123456789.+-*/^() ,_pisncoexplgqrtahbu\"'[]{}:;=<>\\\0\n"), max_size=LONGEST + 5) | st.text(max_size=40))
 def test_any_text_is_a_formula_or_a_sentence(text: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
