@@ -63,7 +63,7 @@ class Batch(Optimizer):
         if not self.corrects:
             return 1.0, 1.0
         steps = tau + (2 if self.momentum == "dozat" else 1)
-        left = torch.as_tensor(self.beta2) ** (tau + 1)
+        left = torch.as_tensor(self.beta2, dtype=torch.float64) ** (tau + 1)
         return 1 - self.beta1**steps, torch.where(left < 1, 1 - left, torch.ones_like(left))
 
 

@@ -19,6 +19,7 @@ from cflows_core.toylab.measuring import bottom, dozat, edge, iterates, leaves, 
 from cflows_core.toylab.walk import hessians, walk
 
 EXACT, CLOSE, ROUGH = 1e-6, 1e-2, 0.1  # relative tolerances: to rounding and slow decay, of short runs, and of time averages
+BESIDE = 1e-3  # of a guess, so that Newton's method has something to do, and no other 2-cycle is nearer
 STAY = 400  # steps at the edge over which a variance is taken
 BREAKS = 1.5  # times c/η: where the quartic's 2-cycle loses its stability
 
@@ -210,7 +211,7 @@ def _quartic(loss: Quartic, optimizer: Optimizer) -> Iterator[Expectation]:
         yield Expectation("rod", r"S_0 < c/\eta \implies \text{decays}", "[RF] C.3", "decays", "grows" if _grows(rod) else "decays")
         return
     x = math.sqrt((loss.S0 - edge_at) / loss.gamma)
-    found = cycle(loss, optimizer, swinging(loss, optimizer, at + 1.02 * x / swing))
+    found = cycle(loss, optimizer, swinging(loss, optimizer, at + (1 + BESIDE) * x / swing))
     formula = r"x^* = \sqrt{(S_0 - c/\eta)/\gamma}"
     if found.found:
         points = float(abs(found.x[0] - found.x[1])[0]) / 2

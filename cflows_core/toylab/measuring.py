@@ -21,7 +21,7 @@ from cflows_core.toylab.walk import hessians, objective
 LONG = 400  # steps of a batch that looks for the edge
 FINE = 401  # learning rates in it
 AROUND = 0.05  # its η are within this share of where the edge is expected
-SMALL = 1e-3  # a swing so many times the size of its neighbourhood sees the curvature alone
+SMALL, GROWN = 1e-8, 1e3  # a swing that begins so small sees the curvature alone, and has grown when it is so many times as large
 
 
 def iterates(loss: Loss, optimizer: Optimizer, state: State, steps: int) -> list[State]:
@@ -73,11 +73,12 @@ def bottom(loss: Loss, near: Tensor) -> Tensor | None:
 def edge(loss: Loss, optimizer: Optimizer, at: Tensor, expected: float) -> float:
     """The smallest η from which on small swings about the minimum `at` grow; NaN if none is within 5 % of `expected`.
 
-    Many η in one batch: a swing grows if it is larger at the end than half-way, both over a tenth of the steps.
+    Many η in one batch: a swing grows if it is larger at the end than half-way, both over a tenth of the steps, or has grown to rest.
     """
     lrs = expected * np.linspace(1 - AROUND, 1 + AROUND, FINE)
     batch = Batch(optimizer, lr=lrs)
-    w = (at + SMALL * (1 + at.abs())).expand(len(lrs), -1).clone()
+    start = SMALL * (1 + at.abs())
+    w = (at + start).expand(len(lrs), -1).clone()
     state, sizes = batch.start(w, gradient(loss, w)), []
     for _ in range(LONG):
         before, state = state, batch.step(state, gradient(loss, batch.gradient_point(state)))
@@ -85,7 +86,7 @@ def edge(loss: Loss, optimizer: Optimizer, at: Tensor, expected: float) -> float
     size = torch.stack(sizes).nan_to_num(math.inf, math.inf).numpy()
     tenth = LONG // 10
     late, middle = size[-tenth:].max(0), size[LONG // 2 - tenth : LONG // 2].max(0)
-    grows = (late > middle) | ~np.isfinite(late)
+    grows = (late > middle) | (late > GROWN * float(start.norm()))
     return float(lrs[np.argmax(grows)]) if grows.any() and not grows[0] else math.nan
 
 

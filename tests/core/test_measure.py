@@ -191,7 +191,9 @@ def test_periods_of_many_rows_are_those_of_each(fading: bool) -> None:
     rows = [np.ones(60), 1 + 1e-9 * t, 0.1 * t, (-1.0) ** t, np.cos(t * np.pi / 2) + 0.3 * (-1.0) ** t, np.cos(2 * np.pi * t / 3)]
     rows += [np.cos(2 * np.pi * t / 5), logistic, 0.9**t * (-1.0) ** t, 0.98**t * (-1.0) ** t, 1.02**t * (-1.0) ** t]
     rows += [generator.normal(size=60), np.where(t == 7, np.nan, 1.0), np.where(t == 7, np.inf, 1.0), np.zeros(60)]
-    rows += list(generator.normal(size=(40, 1)) * (-1.0) ** t + generator.choice([0.01, 0.04, 0.06], (40, 1)) * generator.normal(size=(40, 60)))
+    rows += list(
+        generator.normal(size=(40, 1)) * (-1.0) ** t + generator.choice([0.01, 0.04, 0.06], (40, 1)) * generator.normal(size=(40, 60))
+    )
     for cut in (60, 12, 11):
         x = np.array(rows)[:, :cut]
         expected = [measure.period(row, fading=fading) for row in x]
