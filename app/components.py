@@ -193,3 +193,28 @@ class Findings(Component):
     """What a figure shows in its paper, what was measured here, and the settings of both. Sends nothing."""
 
     _esm = _script("verdict.js", "findings.js")
+
+
+class ToyForm(Component):
+    """The toy lab's sidebar: loss, optimizer, walk; it keeps the page's address. Sends {"edit": field, "value": text} and {"go": place}."""
+
+    spec = param.Dict(default={}, doc="The controls (toylab/form.py).")
+
+    takes = {"edit": TEXT, "value": TEXT, "go": TEXT}
+    _esm = _script("toyform.js")
+    _stylesheets = [_STYLE, (ASSETS / "toylab.css").read_text(encoding="utf-8")]
+
+
+class Player(Component):
+    """The steps of a walk: play, pause, one on or back, any of them. Sends {"moment": step}."""
+
+    takes = {"moment": NUMBER}
+    _esm = _script("player.js")
+    _stylesheets = [_STYLE, (ASSETS / "toylab.css").read_text(encoding="utf-8")]
+
+
+class Expectations(Component):
+    """A table of closed forms beside what was measured. Sends nothing."""
+
+    _esm = _script("expectations.js")
+    _stylesheets = [_STYLE, (ASSETS / "toylab.css").read_text(encoding="utf-8")]

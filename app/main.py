@@ -29,6 +29,7 @@ from cflows_app.pages.explore import ExplorePage
 from cflows_app.pages.gallery import GalleryPage
 from cflows_app.pages.lessons import LessonsPage
 from cflows_app.pages.page import Page
+from cflows_app.pages.toylab import ToyLabPage
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
@@ -90,6 +91,7 @@ async def _serve(
             "/": lambda: explore(pages.take()),
             "/compare": lambda: compare(ComparePage(shelf)),
             "/lessons": lambda: lessons(LessonsPage(Session(engine, shelf=shelf), library)),
+            "/toylab": lambda: toylab(ToyLabPage()),
             "/gallery": lambda: gallery(GalleryPage()),
         }
         server = _server(routes, health, exports, port, address, [*_names(address, port), *origins])
@@ -181,6 +183,12 @@ def lessons(page: LessonsPage) -> pn.Template:
 def gallery(page: GalleryPage) -> pn.Template:
     """The page Gallery for one visitor, at the figure that its address names."""
     page.open(share.figure_asked(pn.state.session_args))
+    return _alive(page)
+
+
+def toylab(page: ToyLabPage) -> pn.Template:
+    """The page Toy lab for one visitor, with the setting that its address asks for."""
+    page.open(pn.state.session_args)
     return _alive(page)
 
 

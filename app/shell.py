@@ -19,7 +19,7 @@ from cflows_app.views.base import View
 from cflows_core.palette import DARK, LIGHT
 
 ASSETS = Path(__file__).parent / "assets"
-PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons", "Gallery": "./gallery"}  # name -> address
+PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons", "Toy lab": "./toylab", "Gallery": "./gallery"}  # name -> address
 _TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
 
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
@@ -52,7 +52,7 @@ class _Frame(pn.Template):
 def page_template(page: Page, theme: str) -> pn.Template:
     """A page in its frame, opened in `theme`."""
     page.paint(theme)
-    template = _Frame(_TEMPLATES.get_template(f"{page.name.lower()}.html"))
+    template = _Frame(_TEMPLATES.get_template(f"{_slug(page)}.html"))
     template.page = page
     for name, part in page.components.items():
         template.add_panel(name, part)
@@ -70,6 +70,7 @@ def page_template(page: Page, theme: str) -> pn.Template:
     cards = json.dumps(plain(), ensure_ascii=False).replace("</", "<\\/")
     for name, value in {
         "name": page.name,
+        "slug": _slug(page),
         "description": page.description,
         "pages": PAGES,
         "views": views,
@@ -81,6 +82,11 @@ def page_template(page: Page, theme: str) -> pn.Template:
     }.items():
         template.add_variable(name, value)
     return template
+
+
+def _slug(page: Page) -> str:
+    """The page's name in one small word."""
+    return page.name.lower().replace(" ", "")
 
 
 def _room(view: View) -> int:

@@ -15,6 +15,8 @@
       for (const model of document.all_models ?? document._all_models.values()) {
         const tag = (model.tags ?? []).find((tag) => String(tag).startsWith("color:"))
         if (tag) paint(model.glyph ?? model, style.getPropertyValue(`--${tag.slice(6)}`).trim())
+        const colors = (model.tags ?? []).find((tag) => String(tag).startsWith("palette:"))
+        if (colors) model.setv({palette: colors.slice(8).split(",").map((name) => style.getPropertyValue(`--${name}`).trim())}, {sync: false})
       }
     }
     wipe()
@@ -85,7 +87,7 @@
   window.matchMedia("(max-width: 1100px)").addEventListener("change", () => drawer(false)) // a window made wide has no drawer
 
   // A run lives as long as its page: another page opens beside it, or comes to the front with what it shows.
-  const windowOf = (title) => `cflows-${title.toLowerCase()}`
+  const windowOf = (title) => `cflows-${title.toLowerCase().replace(" ", "")}`
   for (const link of document.querySelectorAll("[data-page]")) {
     if (link.hasAttribute("aria-current")) window.name = windowOf(link.dataset.page)
     link.addEventListener("click", (event) => {
