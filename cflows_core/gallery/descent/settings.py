@@ -25,6 +25,12 @@ VIT_OURS = "Here: a ViT of one block and 8 numbers a token (1,018 weights), 100 
 _PAPER_SIZE = {"dataset": "cifar10", "classes": 10, "n_train": 1000, "width": 64, "depth": 3, "lr": 0.01, "warm_start": 0, "steps": 4500}
 PAPER_VIT = {"vit": Stored("paper-gd-vit", VIT["vit"].config.replace(**_PAPER_SIZE, record_every=2))}
 
+_CNN = get("fig-23").config
+PAIR = _CNN.replace(flows=["discrete", "central"])
+SPIKY = Stored("gd-cnn-0.4", get("fig-39").config)
+CNN = {lr: Stored(f"gd-cnn-{lr:g}", PAIR.replace(lr=lr)) for lr in (0.15, 0.3)} | {0.2: Stored("gd-cnn", _CNN)}  # by learning rate
+CNN_OURS = "Here: a CNN of two blocks with 4 channels (358 weights), GeLU, 100 of scikit-learn's digits, squared error"
+
 of_vit = partial(Figure, theirs=VIT_THEIRS, ours=VIT_OURS, preset="fig-5", runs=VIT, paper=PAPER_VIT)
 
 
