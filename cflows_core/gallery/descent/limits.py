@@ -84,6 +84,17 @@ def _grows(value: Callable[[Run], float], told: Callable[[float], str]) -> Calla
     return measure
 
 
+def _worse(value: Callable[[Run], float], told: Callable[[float], str]) -> Callable[[Data], Finding]:
+    """A number of the first and the last run; the claim holds if it is twice as large for the last."""
+
+    def measure(data: Data) -> Finding:
+        labels = list(data.runs)
+        first, last = (value(data[label]) for label in (labels[0], labels[-1]))
+        return Finding(f"{labels[0]}: {told(first)}, {labels[-1]}: {told(last)}.", last > 2 * first)
+
+    return measure
+
+
 def _of_path(part: float) -> str:
     return f"{per_cent(part)} of the path"
 
@@ -146,23 +157,25 @@ LIMITS: tuple[Figure, ...] = (
         name="cf-38",
         source="[CF] Figure 38",
         title="From GeLU to ReLU",
-        caption="",
+        caption="One CNN with three activations: GeLU, the mean of GeLU and ReLU, and ReLU. Light: gradient descent; dark: its "
+        "central flow, which knows the loss by derivatives at one point and so does not see the kinks beside it.",
         theirs="[CF]: a network whose activation is interpolated from GeLU to ReLU; which one is not in the text.",
         ours=f"{CNN_OURS}, η = 0.2; the activation is GeLU, half GeLU and half ReLU, or ReLU.",
         preset="fig-38",
         runs=MIXES,
         panels=_three,
         claims=(
-            Claim("With more ReLU in it the central flow is less accurate in weight space.", _grows(share, _of_path)),
-            Claim("And less accurate in function space.", _grows(apart, lambda difference: f"{difference:.3f}")),
+            Claim("With ReLU the central flow is less accurate in weight space than with GeLU.", _worse(share, _of_path)),
+            Claim("It is also less accurate in function space.", _worse(apart, lambda difference: f"{difference:.3f}")),
+            Claim("From GeLU to ReLU the accuracy degrades steadily.", _grows(share, _of_path)),
         ),
     ),
     Figure(
         name="cf-39",
         source="[CF] Figure 39",
         title="A large spike throws the optimizer off",
-        caption="The network of Figure 23 at η = 0.4. The sharpness is at 2.3 times 2/η before the oscillation shows. Then, for a few steps, "
-        "the gradient is so large that gradient descent lands elsewhere, and takes another path than its central flow from there on.",
+        caption="The network of Figure 23 at η = 0.4. The sharpness is at 2.3 times 2/η before the oscillation shows. Then, for "
+        "a few steps, the gradient is so large that gradient descent lands elsewhere, and has left its central flow for good.",
         theirs="[CF]: which network and learning rate are drawn is not in the text.",
         ours=f"{CNN_OURS}, η = 0.4.",
         preset="fig-39",

@@ -26,7 +26,7 @@ def _events(data: Data) -> Sequence[Panel]:
     loss = Panel("Train loss", (Curve(run.steps, since_start(run, "loss"), OPTIMIZER, "Optimizer"),), "loss")
     swing = Panel("Displacement", (Curve(run.steps, run.series("discrete", "displacement"), OPTIMIZER),), "along u [weights]")
     sharp = sharpness(run, ("discrete",))
-    spike = run.steps[first_visit(run)[1].start]
+    spike = int(run.steps[first_visit(run)[1].start])
     close = [panel.zoomed(spike - BEFORE, spike + BEHIND).titled(f"{panel.title}, first spike") for panel in (sharp, swing, loss)]
     return [sharp, loss, *close]
 
