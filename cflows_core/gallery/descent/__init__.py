@@ -10,6 +10,11 @@ from cflows_core.gallery.descent.quadratic import QUADRATIC
 from cflows_core.gallery.descent.trajectory import TRAJECTORY
 from cflows_core.gallery.figure import Figure
 
-_FIGURES = {figure.name: figure for figure in (*QUADRATIC, *TRAJECTORY, *CENTRAL, *AVERAGES, *ARCHITECTURES, *LIMITS)}
 
-DESCENT: tuple[Figure, ...] = tuple(sorted(_FIGURES.values(), key=lambda figure: int(figure.name.partition("-")[2])))
+def _number(figure: Figure) -> float:
+    """Of the figure in [CF]; what is from elsewhere comes last."""
+    paper, _, number = figure.name.partition("-")
+    return int(number) if paper == "cf" else float("inf")
+
+
+DESCENT: tuple[Figure, ...] = tuple(sorted((*QUADRATIC, *TRAJECTORY, *CENTRAL, *AVERAGES, *ARCHITECTURES, *LIMITS), key=_number))

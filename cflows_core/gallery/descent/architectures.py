@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from cflows_core.gallery.descent.averages import averaged, error
-from cflows_core.gallery.descent.settings import VIT, distances, grown, in_weights, oscillation, shares
+from cflows_core.gallery.descent.settings import CNN, VIT, distances, grown, in_weights, oscillation, shares
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding, Stored
 from cflows_core.gallery.measures import per_cent
 from cflows_core.panels import Panel
@@ -18,13 +19,17 @@ from cflows_core.store import Run
 NEAR, VARIANCE, LOSS = 0.1, 0.25, 0.05
 
 GD = {
-    "CNN": Stored("gd-cnn", get("fig-23").config),
+    "CNN": CNN[0.2],
     "ViT": VIT["vit"],
     "Transformer": Stored("gd-transformer", get("fig-13").config),
 }
-RMSPROP = {
-    "RMSProp, CNN": Stored("rmsprop-cnn", GD["CNN"].config.replace(optimizer="rmsprop", lr=0.005, steps=300, observe=[])),
-    "RMSProp, Transformer": Stored("rmsprop-transformer", GD["Transformer"].config.replace(optimizer="rmsprop", lr=0.003, steps=300)),
+OURS = "Here: a CNN (358 weights) and a ViT (1,018) on 100 digits, a Transformer (956) on 64 sequences to be sorted, squared error."
+_ADAPTED: dict[str, Any] = {"optimizer": "rmsprop", "flows": ["discrete", "central"], "n_eigs": 6, "observe": []}
+RMSPROP = {  # from after the first spike on
+    "RMSProp, CNN": Stored("rmsprop-cnn", CNN[0.2].config.replace(**_ADAPTED, lr=0.005, warm_start=90, steps=250)),
+    "RMSProp, Transformer": Stored(
+        "rmsprop-transformer", GD["Transformer"].config.replace(**_ADAPTED, lr=0.003, warm_start=130, steps=200)
+    ),
 }
 
 
@@ -33,7 +38,7 @@ def _grid(data: Data) -> Sequence[Panel]:
     columns = [
         (
             distances(run).titled(f"{name}: distance"),
-            oscillation(run, 0, run.series("central", "rank") > 0).titled(f"{name}: oscillation, top mode"),
+            oscillation(run, 0, grown(run)).titled(f"{name}: after the first spike"),
             averaged(run, "loss", f"{name}: train loss", "loss"),
         )
         for name, run in data.runs.items()
@@ -66,10 +71,11 @@ ARCHITECTURES: tuple[Figure, ...] = (
     Figure(
         name="cf-13",
         source="[CF] Figure 13",
-        title="Gradient descent's central flow across architectures",
-        caption="",
-        theirs="",
-        ours="",
+        title="The central flow of gradient descent across architectures",
+        caption="Three networks, a column each: the distance of gradient flow and of the central flow to gradient descent; after the "
+        "first spike, the oscillation along the top mode and the eigenvalue of Σ that predicts it; the loss, smoothed and predicted.",
+        theirs="[CF]: CNN, ResNet and ViT on a subset of CIFAR-10, LSTM, Transformer and Mamba on sorting, squared error.",
+        ours=OURS,
         preset="fig-13",
         runs=GD,
         panels=_grid,
@@ -95,10 +101,11 @@ ARCHITECTURES: tuple[Figure, ...] = (
     Figure(
         name="cf-1",
         source="[CF] Figure 1",
-        title="Predicted loss curves of practical networks",
-        caption="",
-        theirs="",
-        ours="",
+        title="Predicted loss curves of several networks",
+        caption="Grey: the optimizer's loss at every step; black: its average over time; dashed: that average as the central flow "
+        "predicts it from the start alone. The solid blue curve is the loss on the valley's floor.",
+        theirs="[CF]: gradient descent and RMSProp on several architectures; which settings are drawn is not in the text.",
+        ours=f"{OURS} RMSProp: η = 0.005 and 0.003, β₂ = 0.99, the same networks.",
         preset="fig-13",
         runs=GD | RMSPROP,
         panels=_losses,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from cflows_core.gallery.descent.averages import error
-from cflows_core.gallery.descent.settings import distances, sharpness
+from cflows_core.gallery.descent.settings import CNN, CNN_OURS, PAIR, SPIKY, distances, sharpness
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding, Stored
 from cflows_core.gallery.measures import per_cent, smooth
 from cflows_core.measure import share_of_path
@@ -18,12 +18,9 @@ from cflows_core.store import Run
 
 COLORS = ("central", "rod", "stable", "ablation")  # of the palette, a run each
 
-_CNN = {"η = 0.2": Stored("gd-cnn", get("fig-23").config)}
-_PAIR = _CNN["η = 0.2"].config.replace(flows=["discrete", "central"])
-STEP_SIZES = _CNN | {f"η = {lr:g}": Stored(f"gd-cnn-{lr:g}", _PAIR.replace(lr=lr)) for lr in (0.3, 0.4)}
 MIXES = {
-    "GeLU": _CNN["η = 0.2"],
-    "Half ReLU": Stored("gd-cnn-half-relu", _PAIR.replace(activation="gelu_relu", activation_mix=0.5)),
+    "GeLU": CNN[0.2],
+    "Half ReLU": Stored("gd-cnn-half-relu", PAIR.replace(activation="gelu_relu", activation_mix=0.5)),
     "ReLU": Stored("gd-cnn-relu", get("fig-38").config),
 }
 
@@ -87,6 +84,17 @@ def _grows(value: Callable[[Run], float], told: Callable[[float], str]) -> Calla
     return measure
 
 
+def _worse(value: Callable[[Run], float], told: Callable[[float], str]) -> Callable[[Data], Finding]:
+    """A number of the first and the last run; the claim holds if it is twice as large for the last."""
+
+    def measure(data: Data) -> Finding:
+        labels = list(data.runs)
+        first, last = (value(data[label]) for label in (labels[0], labels[-1]))
+        return Finding(f"{labels[0]}: {told(first)}, {labels[-1]}: {told(last)}.", last > 2 * first)
+
+    return measure
+
+
 def _of_path(part: float) -> str:
     return f"{per_cent(part)} of the path"
 
@@ -117,8 +125,12 @@ def _jump(data: Data) -> Finding:
     return Finding(number, after > 2 * before and times > 30)  # a jump, and a spike of more than an order of magnitude
 
 
+def _stays_off(data: Data) -> Finding:
+    part = share(data["spiky"])
+    return Finding(f"At the end it is {per_cent(part)} of the path away.", part > 0.1)  # a tenth of the path is a path of its own
+
+
 _CNN_THEIRS = "[CF]: a CNN trained on CIFAR-10 with squared error; size and learning rates are not in the text."
-_CNN_OURS = "Here: a CNN of two blocks with 4 channels (358 weights), GeLU, 100 of scikit-learn's digits, squared error"
 
 LIMITS: tuple[Figure, ...] = (
     Figure(
@@ -128,9 +140,9 @@ LIMITS: tuple[Figure, ...] = (
         caption="One CNN, one start, three learning rates. Light: gradient descent; dark: its central flow. The larger the step, the "
         "sooner the edge is reached and the further apart the two end, and yet the loss curves agree.",
         theirs=_CNN_THEIRS,
-        ours=f"{_CNN_OURS}, η = 0.2, 0.3 and 0.4.",
+        ours=f"{CNN_OURS}, η = 0.15, 0.2 and 0.3.",
         preset="fig-23",
-        runs=STEP_SIZES,
+        runs={f"η = {lr:g}": CNN[lr] for lr in sorted(CNN)},
         panels=_three,
         claims=(
             Claim("The larger the learning rate, the faster the distance to the central flow grows.", _grows(share, _of_path)),
@@ -145,15 +157,33 @@ LIMITS: tuple[Figure, ...] = (
         name="cf-38",
         source="[CF] Figure 38",
         title="From GeLU to ReLU",
-        caption="",
+        caption="One CNN with three activations: GeLU, the mean of GeLU and ReLU, and ReLU. Light: gradient descent; dark: its "
+        "central flow, which knows the loss by derivatives at one point and so does not see the kinks beside it.",
         theirs="[CF]: a network whose activation is interpolated from GeLU to ReLU; which one is not in the text.",
-        ours=f"{_CNN_OURS}, η = 0.2; the activation is GeLU, half GeLU and half ReLU, or ReLU.",
+        ours=f"{CNN_OURS}, η = 0.2; the activation is GeLU, half GeLU and half ReLU, or ReLU.",
         preset="fig-38",
         runs=MIXES,
         panels=_three,
         claims=(
-            Claim("With more ReLU in it the central flow is less accurate in weight space.", _grows(share, _of_path)),
-            Claim("And less accurate in function space.", _grows(apart, lambda difference: f"{difference:.3f}")),
+            Claim("With ReLU the central flow is less accurate in weight space than with GeLU.", _worse(share, _of_path)),
+            Claim("It is also less accurate in function space.", _worse(apart, lambda difference: f"{difference:.3f}")),
+            Claim("From GeLU to ReLU the accuracy degrades steadily.", _grows(share, _of_path)),
+        ),
+    ),
+    Figure(
+        name="cf-39",
+        source="[CF] Figure 39",
+        title="A large spike throws the optimizer off",
+        caption="The network of Figure 23 at η = 0.4. The sharpness is at 2.3 times 2/η before the oscillation shows. Then, for "
+        "a few steps, the gradient is so large that gradient descent lands elsewhere, and has left its central flow for good.",
+        theirs="[CF]: which network and learning rate are drawn is not in the text.",
+        ours=f"{CNN_OURS}, η = 0.4.",
+        preset="fig-39",
+        runs={"spiky": SPIKY},
+        panels=_thrown_off,
+        claims=(
+            Claim("An extremely large spike makes the real trajectory deviate from the central flow.", _jump),
+            Claim("The deviation remains: the central flow does not come back.", _stays_off),
         ),
     ),
 )

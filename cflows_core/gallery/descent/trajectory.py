@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from cflows_core.gallery.descent.averages import since_start
-from cflows_core.gallery.descent.settings import first_visit, of_vit, sharpness, span
-from cflows_core.gallery.figure import Claim, Data, Figure, Finding
+from cflows_core.gallery.descent.settings import CNN, CNN_OURS, PAPER_VIT, SPIKY, first_visit, of_vit, sharpness, span
+from cflows_core.gallery.figure import Claim, Data, Figure, Finding, Stored
 from cflows_core.gallery.measures import after, over_edge, per_cent, reaches, smooth, stretch
-from cflows_core.palette import STROKES
+from cflows_core.palette import STROKES, Stroke
 from cflows_core.panels import OPTIMIZER, Curve, Panel, nth
 from cflows_core.store import Run
 
@@ -26,7 +26,7 @@ def _events(data: Data) -> Sequence[Panel]:
     loss = Panel("Train loss", (Curve(run.steps, since_start(run, "loss"), OPTIMIZER, "Optimizer"),), "loss")
     swing = Panel("Displacement", (Curve(run.steps, run.series("discrete", "displacement"), OPTIMIZER),), "along u [weights]")
     sharp = sharpness(run, ("discrete",))
-    spike = run.steps[first_visit(run)[1].start]
+    spike = int(run.steps[first_visit(run)[1].start])
     close = [panel.zoomed(spike - BEFORE, spike + BEHIND).titled(f"{panel.title}, first spike") for panel in (sharp, swing, loss)]
     return [sharp, loss, *close]
 
@@ -143,6 +143,34 @@ def _oscillates_along(modes: int) -> Callable[[Data], Finding]:
     return measure
 
 
+# -- Two learning rates -----------------------------------------------------------------------------------------------------------
+def _rates(data: Data) -> Sequence[Panel]:
+    colors = {"small": "rod", "large": "central"}
+    sharp, loss = [], []
+    for label, run in data.runs.items():
+        unit, stroke, name = 2 / run.config.lr, Stroke(colors[label], 1.3), f"η = {run.config.lr:g}"
+        sharp += [
+            Curve(run.steps, np.full(run.rows, unit), replace(STROKES["edge"], color=colors[label]), ""),
+            Curve(run.steps, unit * over_edge(run), stroke, name),
+        ]
+        loss.append(Curve(run.steps, since_start(run, "loss"), stroke, name))
+    return [Panel("Sharpness, and 2/η (dashed)", tuple(sharp), "Hessian eigenvalue"), Panel("Train loss", tuple(loss), "loss")]
+
+
+def _own_edge(data: Data) -> Finding:
+    """Over the last third of the steps."""
+    means = {run.config.lr: float(over_edge(run)[2 * run.rows // 3 :].mean()) for run in data.runs.values()}
+    words = ", ".join(f"{mean:.2f} · 2/η at η = {lr:g}" for lr, mean in means.items())
+    return Finding(f"On average over the last third of the steps: {words}.", all(abs(mean - 1) < 0.1 for mean in means.values()))
+
+
+def _later(data: Data) -> Finding:
+    steps = {run.config.lr: reaches(run) for run in data.runs.values()}
+    words = ", ".join(f"{step} at η = {lr:g}" for lr, step in steps.items())
+    small, large = (steps[data[label].config.lr] for label in ("small", "large"))
+    return Finding(f"2/η is reached at step {words}.", small is not None and large is not None and small > large)
+
+
 TRAJECTORY: tuple[Figure, ...] = (
     of_vit(
         name="cf-5",
@@ -174,6 +202,23 @@ TRAJECTORY: tuple[Figure, ...] = (
                 (1, "one eigenvalue is", "its eigenvector alone"),
                 (2, "two eigenvalues are", "their two eigenvectors"),
             )
+        ),
+    ),
+    Figure(
+        name="t1-rates",
+        source="[T1] slides",
+        title="Gradient descent at two learning rates",
+        caption="One network, two learning rates. Whatever the rate, the sharpness rises until it is at 2/η, and stays there: the "
+        "optimizer's step decides how sharp the network becomes.",
+        theirs="[T1]: a ViT on CIFAR-10, η = 0.02 and 0.01.",
+        ours=f"{CNN_OURS}, η = 0.4 and 0.2.",
+        preset="fig-23",
+        runs={"small": CNN[0.2], "large": SPIKY},
+        paper={"small": PAPER_VIT["vit"], "large": Stored("paper-gd-vit-0.02", PAPER_VIT["vit"].config.replace(lr=0.02))},
+        panels=_rates,
+        claims=(
+            Claim("At either learning rate the sharpness settles at its own 2/η.", _own_edge),
+            Claim("At the smaller rate, whose 2/η is higher, it gets there later.", _later),
         ),
     ),
 )
