@@ -21,7 +21,7 @@ ADAPTIVE: tuple[Preset, ...] = (
         "Scalar RMSProp on a Mamba",
         _FIGURES,
         "The effective Hessian's top eigenvalue stays at 2, while the Hessian's own goes its way.",
-        RunConfig(**_MAMBA, seed=1, optimizer="scalar_rmsprop", lr=0.15, warm_start=215, steps=150, n_eigs=4, flows=_TRIO, observe=[]),
+        RunConfig(**_MAMBA, seed=1, optimizer="scalar_rmsprop", lr=0.08, warm_start=300, steps=180, n_eigs=4, flows=_TRIO, observe=[]),
     ),
     Preset(
         "fig-16",
