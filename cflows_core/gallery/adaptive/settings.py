@@ -26,28 +26,38 @@ OF_RATES = {
 
 RESNET = Stored("fig-17", PRESETS["fig-17"].config)  # also drawn by the blog's figures
 
-# Two networks, two losses.
-_CNN = {"architecture": "cnn", "head_scale": 1.0, "n_eigs": 6}
+# Two networks, two losses: along the central flow, against the stationary preconditioner.
+_LSTM = {"dataset": "sorting", "architecture": "lstm", "width": 4, "depth": 1, "activation": "tanh", "n_train": 64}
+_MLP = {"architecture": "mlp", "width": 8, "activation": "tanh", "n_train": 300}
 SQUARED = {
-    "ResNet, MSE": Stored("fig-42", PRESETS["fig-42"].config),
-    "CNN, MSE": Stored("fig-42-cnn", config("fig-42", **_CNN, lr=0.002, warm_start=230, steps=400)),
+    "CNN, MSE": Stored("fig-42", PRESETS["fig-42"].config),
+    "LSTM, MSE": Stored("fig-42-lstm", config("fig-42", **_LSTM, warm_start=200, steps=300)),
 }
 CROSS_ENTROPY = {
-    "ResNet, CE": Stored("fig-43", PRESETS["fig-43"].config),
-    "CNN, CE": Stored("fig-43-cnn", config("fig-43", **_CNN, lr=0.002, warm_start=90, steps=300)),
-}
-SCALAR_ELSEWHERE = {
-    "ResNet, η = 0.1": Stored("fig-40", PRESETS["fig-40"].config),
-    "CNN, η = 0.3": Stored("fig-40-cnn", config("fig-40", **_CNN, lr=0.3, warm_start=80)),
+    "CNN, CE": Stored("fig-43", PRESETS["fig-43"].config),
+    "MLP, CE": Stored("fig-43-mlp", config("fig-43", **_MLP, lr=0.003, warm_start=80)),
 }
 
-_QUARTET = ("discrete", "stable", "central", "stationary")
+# With and without curvature regularisation.
+_CNN = {"architecture": "cnn", "head_scale": 1.0, "n_eigs": 6}
+SCALAR_ELSEWHERE = {
+    "ResNet": Stored("fig-40", PRESETS["fig-40"].config),
+    "CNN": Stored("fig-40-cnn", config("fig-40", **_CNN, lr=0.3, warm_start=80)),
+}
+RMSPROP_ELSEWHERE = {
+    "ResNet, MSE": Stored("fig-41", PRESETS["fig-41"].config),
+    "CNN, MSE": Stored("fig-41-cnn", config("fig-41", **_CNN, lr=0.002, warm_start=230, steps=250)),
+    "ResNet, CE": Stored("fig-41-ce", config("fig-41", criterion="cross_entropy", lr=0.0005, warm_start=150)),
+}
+
 # The stationary flow: its rate along the central flow, and its path. label -> name, configuration.
 RATE = {
-    "digits MLP, MSE": ("fig-46", config("fig-20-fast", beta2=0.97, warm_start=0, steps=400, n_eigs=6)),
-    "ResNet, CE": ("fig-46-ce", PRESETS["fig-43"].config),
+    "CNN, MSE": ("fig-46", PRESETS["fig-42"].config),
+    "MLP, CE": ("fig-46-ce", CROSS_ENTROPY["MLP, CE"].config),
 }
 TRAJECTORY = {
     "digits MLP, MSE": Stored("fig-47", PRESETS["fig-47"].config),
-    "ResNet, CE": Stored("fig-47-ce", config("fig-43", warm_start=500, steps=80, flows=list(_QUARTET), observe=[], record_every=1)),
+    "CNN, CE": Stored(
+        "fig-47-ce", config("fig-43", warm_start=280, steps=80, flows=[*PRESETS["fig-47"].config.flows], observe=[], record_every=1)
+    ),
 }

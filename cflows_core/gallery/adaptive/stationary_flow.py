@@ -129,8 +129,8 @@ CF46 = Figure(
     caption="At points of the central flow: how fast the loss falls there, and how fast the stationary flow, which knows the weights "
     "but not ν, says that it falls.",
     theirs="[CF]: several architectures with MSE (a) and cross-entropy (b); its text gives no settings.",
-    ours="Here: the digits MLP (MSE) and a ResNet (cross-entropy), every twenty steps along the central flow.",
-    preset="fig-43",
+    ours="Here: a CNN (MSE) and an MLP (cross-entropy) on digits, every twenty steps along the central flow.",
+    preset="fig-42",
     studies={label: Study(name, partial(rates, config)) for label, (name, config) in RATE.items()},
     panels=_panels_46,
     claims=(
@@ -146,7 +146,7 @@ CF47 = Figure(
     caption="RMSProp from a point at which ν has become stationary, its central flow, and the stationary flow, which follows "
     "tolerably with the weights alone.",
     theirs="[CF]: several architectures with MSE (a) and cross-entropy (b); its text gives no settings.",
-    ours="Here: the digits MLP (MSE) and a ResNet (cross-entropy), from a warm start that ends when ν is near its stationary value.",
+    ours="Here: the digits MLP (MSE) and a CNN (cross-entropy), from a warm start that ends when ν is near its stationary value.",
     preset="fig-47",
     runs=TRAJECTORY,
     panels=_panels_47,

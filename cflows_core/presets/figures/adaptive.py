@@ -12,7 +12,8 @@ _ABLATED = ["discrete", "central", "central_no_curvature"]
 _TRIO = ["discrete", "stable", "central"]
 _MAMBA = {"dataset": "sorting", "architecture": "mamba", "width": 4, "depth": 1, "activation": "silu", "n_train": 64, "head_scale": 0.05}
 _RESNET = {"architecture": "resnet", "width": 4, "depth": 1, "activation": "gelu", "n_train": 100, "head_scale": 0.3}
-_NU = {"optimizer": "rmsprop", "flows": _ABLATED, "observe": ["coordinates", "stationary"], "record_every": 5}
+_CNN = {"architecture": "cnn", "width": 2, "activation": "gelu", "n_train": 100}
+_NU = {"optimizer": "rmsprop", "flows": _PAIR, "observe": ["coordinates", "stationary"], "record_every": 5}
 
 ADAPTIVE: tuple[Preset, ...] = (
     Preset(
@@ -20,7 +21,7 @@ ADAPTIVE: tuple[Preset, ...] = (
         "Scalar RMSProp on a Mamba",
         _FIGURES,
         "The effective Hessian's top eigenvalue stays at 2, while the Hessian's own goes its way.",
-        RunConfig(**_MAMBA, seed=1, optimizer="scalar_rmsprop", lr=0.15, warm_start=215, steps=150, n_eigs=4, flows=_TRIO, observe=[]),
+        RunConfig(**_MAMBA, seed=1, optimizer="scalar_rmsprop", lr=0.08, warm_start=300, steps=180, n_eigs=4, flows=_TRIO, observe=[]),
     ),
     Preset(
         "fig-16",
@@ -83,21 +84,28 @@ ADAPTIVE: tuple[Preset, ...] = (
         "Acceleration by regularisation: Scalar RMSProp on a ResNet",
         _FIGURES,
         "PENDING.",
-        RunConfig(**_RESNET, optimizer="scalar_rmsprop", lr=0.1, warm_start=120, steps=300, n_eigs=4, flows=_ABLATED, observe=[]),
+        RunConfig(**_RESNET, optimizer="scalar_rmsprop", lr=0.1, warm_start=120, steps=250, n_eigs=4, flows=_ABLATED, observe=[]),
+    ),
+    Preset(
+        "fig-41",
+        "Acceleration by regularisation: RMSProp on a ResNet",
+        _FIGURES,
+        "PENDING.",
+        RunConfig(**_RESNET, optimizer="rmsprop", lr=0.001, warm_start=145, steps=320, n_eigs=4, flows=_ABLATED, observe=[]),
     ),
     Preset(
         "fig-42",
-        "RMSProp's ν becomes stationary: ResNet",
+        "RMSProp's ν becomes stationary: a CNN",
         _FIGURES,
         "PENDING.",
-        RunConfig(**_RESNET, lr=0.001, warm_start=145, steps=500, n_eigs=4, **_NU),
+        RunConfig(**_CNN, lr=0.005, warm_start=110, steps=350, n_eigs=4, **_NU),
     ),
     Preset(
         "fig-43",
-        "RMSProp's ν becomes stationary: ResNet, cross-entropy",
+        "RMSProp's ν becomes stationary: a CNN, cross-entropy",
         _FIGURES,
         "PENDING.",
-        RunConfig(**_RESNET, criterion="cross_entropy", lr=0.0005, warm_start=150, steps=450, n_eigs=4, **_NU),
+        RunConfig(**_CNN, criterion="cross_entropy", lr=0.005, warm_start=60, steps=300, n_eigs=6, **_NU),
     ),
     Preset(
         "fig-47",
