@@ -20,6 +20,7 @@ SOURCES = {  # by how their names begin
     "cf": "Central flows [CF]",
     "rf": "Rod flows [RF]",
     "b3": "The blog on RMSProp [B3]",
+    "t1": "A lecture on gradient descent [T1]",
 }
 
 
