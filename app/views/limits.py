@@ -104,13 +104,13 @@ def use_scale(plot: figure, scale: str, axis: str = "y") -> None:
     drawn.formatter = CustomJSTickFormatter(code=_LOG_LABELS) if log else CustomJSTickFormatter(code=_LINEAR_LABELS)
 
 
-# Bokeh's own ticks turn linear below two decades. Here: below half of one; else 1, 2, 5 in each, or decades alone where there are many.
+# Bokeh's own ticks turn linear below two decades. Here: below three quarters of one; else 1, 2, 5 in each, or decades alone where there are many.
 _LOG_TICKS = """
 const {start, end} = cb_data.range
 if (!(start > 0 && end > start && end < Infinity)) return []
 const first = Math.floor(Math.log10(start)), last = Math.ceil(Math.log10(end))
 const decades = Math.log10(end / start)
-if (decades < 0.5) {
+if (decades < 0.75) {
   const rough = (end - start) / 7, power = Math.floor(Math.log10(rough))
   const step = [1, 2, 5, 10].find((m) => m * 10 ** power >= rough)
   const count = Math.floor(end / 10 ** power / step) - Math.ceil(start / 10 ** power / step) + 1
