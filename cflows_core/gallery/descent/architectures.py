@@ -107,7 +107,7 @@ ARCHITECTURES: tuple[Figure, ...] = (
         theirs="[CF]: gradient descent and RMSProp on several architectures; which settings are drawn is not in the text.",
         ours=f"{OURS} RMSProp: η = 0.005 and 0.003, β₂ = 0.99, the same networks.",
         preset="fig-13",
-        runs=GD | RMSPROP,
+        runs={f"Gradient descent, {name}": stored for name, stored in GD.items()} | RMSPROP,
         panels=_losses,
         claims=(
             Claim(

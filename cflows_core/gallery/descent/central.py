@@ -8,6 +8,7 @@ import numpy as np
 
 from cflows_core.gallery.descent.averages import averaged
 from cflows_core.gallery.descent.settings import (
+    CNN,
     PAPER_VIT,
     VIT,
     VIT_OURS,
@@ -150,16 +151,21 @@ def _rank(data: Data) -> Finding:
 
 # -- Figure 11 --------------------------------------------------------------------------------------------------------------------
 THREE = {
+    "cnn": CNN[0.3],
     "mlp": Stored(
         "gd-mlp-three",
         get("digits-mlp-many").config.replace(steps=400, flows=["discrete", "stable", "central"], observe=[], threads=1),
-    )
+    ),
 }
 
 
 def _covariance(data: Data) -> Sequence[Panel]:
-    shown = [("ViT", data["vit"], 2, mode) for mode in range(2)] + [("MLP", data["mlp"], 3, mode) for mode in range(3)]
-    return [oscillation(run, mode, with_rank(run, rank)).titled(f"{name}, mode {mode + 1}") for name, run, rank, mode in shown]
+    shown = {"ViT": (data["vit"], 2), "CNN": (data["cnn"], 3), "MLP": (data["mlp"], 3)}
+    return [
+        oscillation(run, mode, with_rank(run, rank)).titled(f"{name}, mode {mode + 1}")
+        for name, (run, rank) in shown.items()
+        for mode in range(rank)
+    ]
 
 
 def _modes(label: str, rank: int) -> Callable[[Data], Finding]:
@@ -234,10 +240,14 @@ CENTRAL: tuple[Figure, ...] = (
                 "Two modes (ViT): each eigenvalue of Σ predicts the variance of the oscillations along its eigenvector.", _modes("vit", 2)
             ),
             Claim(
+                "Three modes (CNN): each eigenvalue of Σ predicts the variance of the oscillations along its eigenvector.",
+                _modes("cnn", 3),
+            ),
+            Claim(
                 "Three modes (MLP): each eigenvalue of Σ predicts the variance of the oscillations along its eigenvector.", _modes("mlp", 3)
             ),
         ),
-        ours=f"{VIT_OURS} Three modes: an MLP (64-16-16-10, tanh, 300 digits, η = 0.24).",
+        ours=f"{VIT_OURS} Three modes: the CNN of Figure 23 at η = 0.3, and an MLP (64-16-16-10, tanh).",
         runs=THREE | VIT,
         paper=THREE | PAPER_VIT,
         lacks="Three modes in one ViT: the third eigenvalue of this one stops at 0.96 · 2/η.",
