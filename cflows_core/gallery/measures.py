@@ -37,4 +37,4 @@ def smoothed_error(run: Run, flow: str, predicted: str, measured: str, sigma: fl
 
 def per_cent(share: float) -> str:
     """0.0123 -> "1.2 %"."""
-    return f"{100 * share:.2g} %"
+    return f"{100 * share:.2g} %" if share < 0.095 else f"{100 * share:.0f} %"
