@@ -59,7 +59,8 @@ def _lands(data: Data) -> Finding:
     apart = {label: float(found.apart[AFTER.index(10)]) for label, found in _found(data).items()}
     before = {label: found.mean / found.central - 1 for label, found in _found(data).items()}
     holds = all(abs(apart[label]) < min(0.02, before[label] / 4) for label in apart)
-    return Finding(f"Over the flow's loss before: {_listed(before)}; ten steps after: {_listed(apart)}.", holds)
+    after = ", ".join(f"{100 * value:+.1f} %" for value in apart.values())
+    return Finding(f"Over the flow's loss before: {_listed(before)}; ten steps after: {after}.", holds)
 
 
 def _stays(data: Data) -> Finding:

@@ -52,10 +52,9 @@ def slower_first(data: Data) -> Finding:
     """By a hundredth of a per cent at least: less is no lead."""
     races = {label: race(run) for label, run in data.runs.items()}
     words = "; ".join(
-        f"{label} {'never' if one.until is None else f'until step {one.until}, by up to {per_cent(one.excess)}'}"
-        for label, one in races.items()
+        f"{label} {'never' if one.until is None else f'to step {one.until} ({per_cent(one.excess)})'}" for label, one in races.items()
     )
-    return Finding(f"Above the ablated flow's loss: {words}.", all(one.excess > 1e-4 for one in races.values()))
+    return Finding(f"Above the ablated loss: {words}.", all(one.excess > 1e-4 for one in races.values()))
 
 
 def faster(data: Data) -> Finding:

@@ -58,6 +58,6 @@ RATE = {
 TRAJECTORY = {
     "digits MLP, MSE": Stored("fig-47", PRESETS["fig-47"].config),
     "CNN, CE": Stored(
-        "fig-47-ce", config("fig-43", warm_start=280, steps=80, flows=[*PRESETS["fig-47"].config.flows], observe=[], record_every=1)
+        "fig-47-ce", config("fig-43", warm_start=200, steps=60, flows=[*PRESETS["fig-47"].config.flows], observe=[], record_every=1)
     ),
 }

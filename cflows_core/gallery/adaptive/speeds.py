@@ -110,8 +110,9 @@ def _least_often_small(data: Data) -> Finding:
 def _everywhere(data: Data) -> Finding:
     found = at_edge(data.runs)
     holds = all(bool((one.minimal > one.stationary * (1 - 1e-3)).all() and (one.minimal > one.vanilla).all()) for one in found.values())
-    words = "; ".join(f"{label} {one.gain[1]:.1f} times gradient descent" for label, one in found.items())
-    return Finding(f"Least trace leads at {'all' if holds else 'not all'} of {sum(map(len, found.values()))} points: {words}.", holds)
+    words = ", ".join(f"{one.gain[1]:.1f} ({label})" for label, one in found.items())
+    first = "all" if holds else "not all"
+    return Finding(f"It leads at {first} of {sum(map(len, found.values()))} points, over gradient descent by {words} times.", holds)
 
 
 def _usually_everywhere(data: Data) -> Finding:

@@ -65,7 +65,7 @@ def _panels_46(data: Data) -> Sequence[Panel]:
             Curve(found["step"], found["stationary"], hued("stationary", dash=(6, 3)), "Stationary flow there"),
         )
         drawn.append(Panel(f"Rate of loss decrease, {label}", pair, "loss a step", log="y"))
-        drawn.append(Panel(f"Cosine of ν and stationary ν, {label}", (Curve(found["step"], found["cosine"], hued("central")),), "cosine"))
+        drawn.append(Panel(f"Cosine with stationary ν, {label}", (Curve(found["step"], found["cosine"], hued("central")),), "cosine"))
     return drawn
 
 
