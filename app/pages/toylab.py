@@ -51,9 +51,9 @@ class ToyLabPage(Page):
         self.scene: Scene | None = None
         self.over_lr: Diagram | None = None  # the diagram over η, from which the buttons know where to go
         self.moment, self._number = 0, 0
-        turn = asyncio.Lock()  # the walk alone does not wait for what takes long
+        turn = asyncio.Lock()  # walk and diagram do not wait for what takes long
         self._walks, self._flows, self._tables = Lane(results.walked), Lane(results.followed, turn), Lane(results.expected, turn)
-        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram, turn)
+        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram)
         self._rows: tuple[Setting, list[dict[str, Any]]] | None = None
         self._asked: Request | None = None
         self.orbit.figure.on_event(Tap, self._on_tap)
@@ -180,6 +180,7 @@ class ToyLabPage(Page):
 
     # -- messages -----------------------------------------------------------------------------------------------------------------
     def _on_form(self, message: dict[str, Any]) -> None:
+        self._stale = True  # each message is answered: the script waits for it
         if "edit" in message:
             self.edit(str(message["edit"]), str(message.get("value", "")))
         elif "go" in message:
@@ -188,6 +189,7 @@ class ToyLabPage(Page):
                 self.edit("lr", repr(place))
 
     def _on_player(self, message: dict[str, Any]) -> None:
+        self._stale = True
         self.look(int(min(max(message["moment"], 0), 1e9)))
 
     def _on_status(self, _: dict[str, Any]) -> None:
