@@ -21,6 +21,7 @@ PICTURES = {
     "first-screen-dark": ("", 1440, 900, "dark"),
     "first-screen-narrow": ("", 390, 844, "light"),
     "lesson": (LESSON, 1440, 900, "light"),
+    "toy-lab": ("toylab?loss=quartic&optimizer=gd&lr=3.26", 1440, 900, "light"),
 }
 
 
@@ -56,6 +57,8 @@ def main() -> None:
                 page.goto(url + address)
                 page.wait_for_selector("html[data-ready]", timeout=60_000)
                 page.wait_for_timeout(1500)
+                if name == "toy-lab":
+                    page.locator(".forms tbody tr").first.wait_for(timeout=120_000)
                 page.screenshot(path=IMAGES / f"{name}.png", full_page=width < 600)
                 page.close()
             browser.close()

@@ -51,9 +51,9 @@ class ToyLabPage(Page):
         self.scene: Scene | None = None
         self.over_lr: Diagram | None = None  # the diagram over η, from which the buttons know where to go
         self.moment, self._number = 0, 0
-        turn = asyncio.Lock()  # the walk alone does not wait for what takes long
+        turn = asyncio.Lock()  # walk and diagram do not wait for what takes long
         self._walks, self._flows, self._tables = Lane(results.walked), Lane(results.followed, turn), Lane(results.expected, turn)
-        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram, turn)
+        self._diagrams: Lane[Request, Diagram] = Lane(results.diagram)
         self._rows: tuple[Setting, list[dict[str, Any]]] | None = None
         self._asked: Request | None = None
         self.orbit.figure.on_event(Tap, self._on_tap)
@@ -166,18 +166,21 @@ class ToyLabPage(Page):
     def _show(self) -> None:
         scene = self.scene
         known = self.over_lr if self.over_lr is not None and self.over_lr.setting == results.general(self.setting, ("lr",)) else None
-        notes = [] if scene is None else [("remark", note) for note in scene.walk.notes]
+        notes = [] if scene is None else [("remark", note) for note in words.notes(scene)]
         self.status.show(status="Toy lab", sentence=words.sentence(scene), notes=notes, problem=self.error, step=self.moment)
         self.form.show(**form.values(self.setting), errors=dict(self.errors), places=form.places(self.setting, known))
         self.player.show(last=0 if scene is None else scene.last, moment=self.moment, walk=self._number)
-        note = "" if self._rows is not None else "The closed forms are being measured."
-        self.table.show(rows=[] if self._rows is None else self._rows[1], note=note)
+        rows = None if self._rows is None or self._rows[0] != self.setting else self._rows[1]
+        note = words.MEASURING if rows is None else "" if rows else words.NO_FORMS
+        self.table.show(rows=rows or [], note=note)
+        wanted = (results.general(self.setting, self.orbit.over), self.orbit.over)
+        current = self.orbit.diagram is not None and (self.orbit.diagram.setting, self.orbit.diagram.over) == wanted
         for view in self.views:
-            fact = results.cost(self.orbit.diagram) if view is self.orbit else ""
-            self._show_legend(view, fact=fact)
+            self._show_legend(view, fact=results.cost(self.orbit.diagram if current else None) if view is self.orbit else "")
 
     # -- messages -----------------------------------------------------------------------------------------------------------------
     def _on_form(self, message: dict[str, Any]) -> None:
+        self._stale = True  # each message is answered: the script waits for it
         if "edit" in message:
             self.edit(str(message["edit"]), str(message.get("value", "")))
         elif "go" in message:
@@ -186,6 +189,7 @@ class ToyLabPage(Page):
                 self.edit("lr", repr(place))
 
     def _on_player(self, message: dict[str, Any]) -> None:
+        self._stale = True
         self.look(int(min(max(message["moment"], 0), 1e9)))
 
     def _on_status(self, _: dict[str, Any]) -> None:

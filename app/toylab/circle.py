@@ -11,7 +11,7 @@ from cflows_app.toylab.results import Scene
 from cflows_core.palette import STROKES, Stroke
 
 TURN = np.linspace(0, 2 * np.pi, 181)
-NOW, BEFORE, CYCLE = "of this step", "of those before", "2-cycle, two steps"
+NOW, BEFORE, CYCLE = "of this step", "of those before", "2-cycle"
 SMALLEST, LARGEST = 1.25, 4.0  # half the height that is seen
 
 # As wide as makes a circle round.

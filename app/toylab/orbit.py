@@ -21,7 +21,7 @@ OVER = {"lr": "η", "beta1": "β₁", "beta2": "β₂", "lr-beta1": "η, β₁",
 class OrbitView(LabView):
     key = "orbits"
     title = "Orbit diagram"
-    caption = "Where the iterates end up. A click sets the value."
+    caption = "Where iterates end up. A click sets the value."
     options = {"over": OVER}
 
     def __init__(self, canvas: Board):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from cflows_app.toylab.results import Scene, in_figures
 
+MEASURING = "The closed forms are being measured."
+NO_FORMS = "No closed form is known for this loss with this optimizer: the panels above are all there is."
 NEAR = 0.02  # of the edge, that counts as being at it
 
 
@@ -35,6 +37,12 @@ def sentence(scene: Scene | None) -> str:
         0: "Chaos, or a period other than 1, 2 and 4: the iterates stay bounded and never settle. No rod describes them.",
         -1: "It diverges in the long run: the swing grows without end.",
     }[scene.period]
+
+
+def notes(scene: Scene) -> list[str]:
+    """What else a reader should know: of each flow the last that was said."""
+    last = {" ".join(note.split()[:3]): note for note in scene.walk.notes}
+    return list(last.values())
 
 
 def _two(scene: Scene) -> str:
