@@ -89,11 +89,11 @@ ARCHITECTURES: tuple[Figure, ...] = (
                 _everywhere(lambda run: shares(run)["stable"] / shares(run)["central"], lambda r: f"{r:.1f} times", lambda r: r > 3),
             ),
             Claim(
-                "It predicts the covariance of the oscillations.",
+                "It predicts the variance of the oscillations along the top mode, after the first spike (predicted over measured).",
                 _everywhere(_ratio, lambda ratio: f"{ratio:.2f}", lambda ratio: abs(ratio - 1) < VARIANCE),
             ),
             Claim(
-                "It predicts the time-averaged loss.",
+                "It predicts the time-averaged loss, after the first spike (mean relative error).",
                 _everywhere(lambda run: error(run, "loss"), per_cent, lambda off: off < LOSS),
             ),
         ),
@@ -107,11 +107,11 @@ ARCHITECTURES: tuple[Figure, ...] = (
         theirs="[CF]: gradient descent and RMSProp on several architectures; which settings are drawn is not in the text.",
         ours=f"{OURS} RMSProp: η = 0.005 and 0.003, β₂ = 0.99, the same networks.",
         preset="fig-13",
-        runs={f"Gradient descent, {name}": stored for name, stored in GD.items()} | RMSPROP,
+        runs={f"GD, {name}": stored for name, stored in GD.items()} | RMSPROP,
         panels=_losses,
         claims=(
             Claim(
-                "The central flow predicts the time-averaged loss curves of gradient descent and RMSProp.",
+                "The central flow predicts the time-averaged loss curves of gradient descent and RMSProp (mean relative error).",
                 _everywhere(lambda run: error(run, "loss"), per_cent, lambda off: off < LOSS),
             ),
         ),

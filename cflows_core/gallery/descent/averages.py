@@ -19,7 +19,10 @@ LIMITS = {"loss": 0.05, "grad_norm_sq": 0.25}
 
 
 def averaged(run: Run, name: str, title: str, y: str, log: str = "") -> Panel:
-    """A series of the optimizer, raw and smoothed, the central flow's own, and the average that it predicts: `predicted_` name."""
+    """A series of the optimizer, raw and smoothed, the central flow's own, and the average that it predicts: `predicted_` name.
+
+    From the start of the flows on.
+    """
     raw = since_start(run, name)
     curves = (
         Curve(run.steps, raw, STROKES["raw"], "Optimizer"),
@@ -27,7 +30,7 @@ def averaged(run: Run, name: str, title: str, y: str, log: str = "") -> Panel:
         Curve(run.steps, run.series("central", name), STROKES["central"], "Central flow"),
         Curve(run.steps, _predicted(run, name), STROKES["central_predicted"], "Predicted average"),
     )
-    return Panel(title, curves, y, log=log)
+    return Panel(title, curves, y, log=log).zoomed(run.config.warm_start, run.steps[-1])
 
 
 def since_start(run: Run, name: str) -> np.ndarray:
