@@ -112,9 +112,10 @@ def _late(data: Data) -> Finding:
     run = data["vit"]
     central, stable = (run.series(flow, "distance") for flow in ("central", "stable"))
     rows = with_rank(run, 1) & (central > stable)
-    if not rows.any():
-        return Finding("It never is.", False)
-    worst = int(np.nanargmax(np.where(rows, central / stable, np.nan)))
+    at = np.flatnonzero(rows)
+    if not len(at):
+        return Finding("It is so at 0 steps.", False)
+    worst = at[np.argmax(central[at] / stable[at])]
     number = f"It is so in {span(run, rows)}, most at step {run.steps[worst]}: {central[worst]:.3f} against {stable[worst]:.4f}."
     return Finding(number, True)
 
