@@ -104,7 +104,7 @@ def use_scale(plot: figure, scale: str, axis: str = "y") -> None:
     drawn.formatter = CustomJSTickFormatter(code=_LOG_LABELS) if log else CustomJSTickFormatter(code=_LINEAR_LABELS)
 
 
-# Bokeh's own ticks turn linear below two decades. Here: below three quarters of one; else 1, 2, 5 in each, or decades alone where there are many.
+# Bokeh's own ticks turn linear below two decades. Here: below three quarters of one; else 1, 2, 5 in each, or decades alone if many.
 _LOG_TICKS = """
 const {start, end} = cb_data.range
 if (!(start > 0 && end > start && end < Infinity)) return []
