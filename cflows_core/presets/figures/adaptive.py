@@ -111,7 +111,7 @@ ADAPTIVE: tuple[Preset, ...] = (
         "fig-47",
         "RMSProp's stationary flow",
         _FIGURES,
-        "PENDING.",
+        "A flow of the weights alone: in 60 steps its loss falls a little further than RMSProp's, a quarter of the path away.",
         RunConfig(optimizer="rmsprop", lr=0.001, warm_start=850, steps=60, n_eigs=6, flows=[*_TRIO, "stationary"], observe=[]),
     ),
     Preset(
