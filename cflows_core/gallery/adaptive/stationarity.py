@@ -196,7 +196,8 @@ CF42 = Figure(
     title="ν becomes stationary: other networks, squared error",
     caption="Figure 20 on two more networks: the cosine of ν and its stationary value, and ten weights.",
     theirs="[CF]: more architectures with MSE; its text gives no settings.",
-    ours=f"Here: a CNN on digits and an LSTM on sequences to be sorted, {_WARM} 0.99. Points at which the solver does not converge are left out.",
+    ours=f"Here: a CNN on digits and an LSTM on sequences to be sorted, {_WARM} 0.99. Where the solver does not converge "
+    "there is no point.",
     preset="fig-42",
     runs=SQUARED,
     panels=_panels_settings,
