@@ -117,7 +117,7 @@ def _everywhere(data: Data) -> Finding:
 
 def _usually_everywhere(data: Data) -> Finding:
     found = at_edge(data.runs)
-    words = "; ".join(f"{label} at {np.mean(one.stationary > one.vanilla):.0%} of {len(one)}" for label, one in found.items())
+    words = "; ".join(f"{label} at {per_cent(float(np.mean(one.stationary > one.vanilla)))} of {len(one)}" for label, one in found.items())
     return Finding(
         f"Faster than gradient descent: {words} points.", all(np.mean(one.stationary > one.vanilla) >= 0.5 for one in found.values())
     )

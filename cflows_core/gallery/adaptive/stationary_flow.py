@@ -145,8 +145,8 @@ CF47 = Figure(
     name="cf-47",
     source="[CF] Figure 47",
     title="The stationary flow against RMSProp",
-    caption="RMSProp from a point at which ν has become stationary, its central flow, and the stationary flow, which follows "
-    "tolerably with the weights alone.",
+    caption="RMSProp from a point at which ν has become stationary, and the stationary flow, which has the weights alone: its loss is "
+    "near, its place less so. For so few steps even the stable flow is nearer.",
     theirs="[CF]: several architectures with MSE (a) and cross-entropy (b); its text gives no settings.",
     ours="Here: the digits MLP (MSE) and a CNN (cross-entropy), from a warm start that ends when ν is near its stationary value.",
     preset="fig-47",
