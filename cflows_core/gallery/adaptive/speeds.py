@@ -9,6 +9,7 @@ import numpy as np
 
 from cflows_core.gallery.adaptive.settings import CROSS_ENTROPY, OF_RATES, SQUARED
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding
+from cflows_core.gallery.measures import per_cent
 from cflows_core.observe import STATIONARY_EVERY
 from cflows_core.palette import Stroke
 from cflows_core.panels import Curve, Panel
