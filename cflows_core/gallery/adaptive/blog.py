@@ -59,7 +59,9 @@ def _locked(data: Data) -> Finding:
 
 def _mostly(data: Data) -> Finding:
     part = rmsprop.oscillating(data["run"])
-    return Finding(f"{np.nanmedian(part):.0%} in the median, by the central flow's own account.", bool(np.nanmedian(part) > 0.5))
+    return Finding(
+        f"{per_cent(float(np.nanmedian(part)))} in the median, by the central flow's own account.", bool(np.nanmedian(part) > 0.5)
+    )
 
 
 B31 = Figure(

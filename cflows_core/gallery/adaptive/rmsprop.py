@@ -70,7 +70,7 @@ def _unrest(run: Run, name: str) -> float:
 
 def _fluctuate(data: Data) -> Finding:
     squares, nu = (_unrest(data["run"], name) for name in (G2, NU))
-    words = f"About their smoothed values the squares scatter by {squares:.0%}, ν by {nu:.0%} (medians over ten weights)."
+    words = f"About their smoothed values the squares scatter by {per_cent(squares)}, ν by {per_cent(nu)} (medians over ten weights)."
     return Finding(words, squares > nu > 0.01)
 
 
@@ -84,7 +84,7 @@ def _by_oscillation(data: Data) -> Finding:
     run = data["run"]
     measured = 1 - run.series("central", "grad_norm_sq") / smooth(run, run.series("discrete", "grad_norm_sq"))
     part = float(np.nanmedian(measured))
-    return Finding(f"{part:.0%} of the optimizer's smoothed |∇L|² is not there at the central flow, in the median.", part > 0.5)
+    return Finding(f"{per_cent(part)} of the optimizer's smoothed |∇L|² is not there at the central flow, in the median.", part > 0.5)
 
 
 # -- Figure 19 --------------------------------------------------------------------------------------------------------------------

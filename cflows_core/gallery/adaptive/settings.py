@@ -52,7 +52,7 @@ RMSPROP_ELSEWHERE = {
 
 # The stationary flow: its rate along the central flow, and its path. label -> name, configuration.
 RATE = {
-    "CNN, MSE": ("fig-46", PRESETS["fig-42"].config),
+    "CNN, MSE": ("fig-46", config("fig-42", steps=350)),
     "MLP, CE": ("fig-46-ce", CROSS_ENTROPY["MLP, CE"].config),
 }
 TRAJECTORY = {

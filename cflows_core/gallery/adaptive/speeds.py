@@ -9,6 +9,7 @@ import numpy as np
 
 from cflows_core.gallery.adaptive.settings import CROSS_ENTROPY, OF_RATES, SQUARED
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding
+from cflows_core.gallery.measures import per_cent
 from cflows_core.observe import STATIONARY_EVERY
 from cflows_core.palette import Stroke
 from cflows_core.panels import Curve, Panel
@@ -117,7 +118,7 @@ def _everywhere(data: Data) -> Finding:
 
 def _usually_everywhere(data: Data) -> Finding:
     found = at_edge(data.runs)
-    words = "; ".join(f"{label} at {np.mean(one.stationary > one.vanilla):.0%} of {len(one)}" for label, one in found.items())
+    words = "; ".join(f"{label} at {per_cent(float(np.mean(one.stationary > one.vanilla)))} of {len(one)}" for label, one in found.items())
     return Finding(
         f"Faster than gradient descent: {words} points.", all(np.mean(one.stationary > one.vanilla) >= 0.5 for one in found.values())
     )

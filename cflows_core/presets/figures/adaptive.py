@@ -97,8 +97,8 @@ ADAPTIVE: tuple[Preset, ...] = (
         "fig-42",
         "RMSProp's ν becomes stationary: a CNN",
         _FIGURES,
-        "Two modes at the edge; the cosine of ν and its stationary value passes 0.9 after 235 steps and ends at 0.98.",
-        RunConfig(**_CNN, lr=0.005, warm_start=110, steps=350, n_eigs=4, **_NU),
+        "Two modes at the edge; the cosine of ν and its stationary value passes 0.9 after 235 steps and ends at 0.99.",
+        RunConfig(**_CNN, lr=0.005, warm_start=110, steps=600, n_eigs=4, **_NU),
     ),
     Preset(
         "fig-43",
@@ -111,7 +111,7 @@ ADAPTIVE: tuple[Preset, ...] = (
         "fig-47",
         "RMSProp's stationary flow",
         _FIGURES,
-        "PENDING.",
+        "A flow of the weights alone: in 60 steps its loss falls a little further than RMSProp's, a quarter of the path away.",
         RunConfig(optimizer="rmsprop", lr=0.001, warm_start=850, steps=60, n_eigs=6, flows=[*_TRIO, "stationary"], observe=[]),
     ),
     Preset(
