@@ -42,7 +42,7 @@ def per_cent(share: float) -> str:
 
 def smooth(run: Run, values: np.ndarray, sigma: float = SMOOTHING) -> np.ndarray:
     """Gaussian average over `sigma` steps of a series of the run, [rows] or [rows, k], however often it was recorded."""
-    return gaussian_smooth(values, sigma / (run.steps[1] - run.steps[0]))
+    return gaussian_smooth(values, sigma / run.config.record_every)
 
 
 def stretch(holds: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from cflows_core import panels
-from cflows_core.gallery.adaptive.parts import averaged_loss, covariance, eigenvalues, from_start, smooth
+from cflows_core.gallery.adaptive.parts import averaged_loss, covariance, eigenvalues, from_start
 from cflows_core.gallery.figure import Claim, Data, Finding
-from cflows_core.gallery.measures import per_cent
+from cflows_core.gallery.measures import per_cent, smooth
 from cflows_core.measure import mean_relative_error
 from cflows_core.panels import Panel
 from cflows_core.store import Run

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cflows_core import panels
-from cflows_core.gallery.measures import SMOOTHING
-from cflows_core.measure import gaussian_smooth
+from cflows_core.gallery.measures import smooth
 from cflows_core.palette import FLOW_LABELS, STROKES, Stroke
 from cflows_core.panels import OPTIMIZER, Curve, Panel, nth
 from cflows_core.store import Run
@@ -17,16 +16,6 @@ from cflows_core.store import Run
 ABLATED = "central_no_curvature"
 LOSS = {"discrete": "loss_midpoint", "central": "loss", ABLATED: "loss"}  # the optimizer's at midpoints, as in [CF] fn 43 and 53
 COLORS = ("central", "rod", "stationary", "stable", "ablation", "discrete")  # of runs drawn in one panel
-
-
-def every(run: Run) -> int:
-    """Steps between the rows of a run."""
-    return run.config.record_every
-
-
-def smooth(run: Run, values: np.ndarray, sigma: float = SMOOTHING) -> np.ndarray:
-    """Gaussian average over `sigma` steps, [rows] or [rows, n]."""
-    return gaussian_smooth(values, sigma / every(run))
 
 
 def started(run: Run) -> np.ndarray:

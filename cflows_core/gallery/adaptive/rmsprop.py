@@ -8,10 +8,10 @@ import numpy as np
 
 from cflows_core.config import RunConfig
 from cflows_core.gallery.adaptive.agreement import EACH, ONE, four, two_each
-from cflows_core.gallery.adaptive.parts import from_start, smooth, started
+from cflows_core.gallery.adaptive.parts import from_start, started
 from cflows_core.gallery.adaptive.settings import RESNET, config
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding, Stored
-from cflows_core.gallery.measures import per_cent
+from cflows_core.gallery.measures import per_cent, smooth
 from cflows_core.palette import STROKES, Stroke
 from cflows_core.panels import Curve, Panel
 from cflows_core.store import Run

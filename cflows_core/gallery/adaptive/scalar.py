@@ -8,8 +8,9 @@ import numpy as np
 
 from cflows_core.config import RunConfig
 from cflows_core.gallery.adaptive.agreement import EACH, ONE, four, two_each
-from cflows_core.gallery.adaptive.parts import averaged_loss, smooth, started
+from cflows_core.gallery.adaptive.parts import averaged_loss, started
 from cflows_core.gallery.figure import Claim, Data, Figure, Finding, Stored
+from cflows_core.gallery.measures import smooth
 from cflows_core.palette import STROKES
 from cflows_core.panels import Curve, Panel, faded, nth
 from cflows_core.presets import PRESETS

@@ -47,7 +47,7 @@ def rates(config: RunConfig) -> Arrays:
             at_rest = flow.init(Start(state.point, state.point, state.gradient * 0))
         else:
             at_rest = flow.changed(replace(at_rest, point=state.point))
-        if not at_rest.stopped:
+        if not at_rest.stopped and state.point.nu is not None and at_rest.point.nu is not None:
             rate = -float(at_rest.gradient @ flow.velocity(at_rest))
             found.append((frame.step, rate, cosine(state.point.nu, at_rest.point.nu)))
     kept = [row for row in found if row[0] - 1 in losses and row[0] + 1 in losses]

