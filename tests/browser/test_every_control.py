@@ -229,8 +229,11 @@ def test_every_control_of_the_toy_lab(tour):
     with visit.sidebar():
         page.get_by_role("radio", name="Valley, 2-D", exact=True).check()
         page.get_by_role("radio", name="Adam", exact=True).check()
+        page.locator("#field-length").select_option("50")
+        tour.until("location.search.includes('length=50')")
     page.locator("#position .choices").get_by_role("radio", name="u", exact=True).check(timeout=120_000)
     page.locator("#position .choices").get_by_role("radio", name="x", exact=True).check()
+    page.locator("#position .entry", has_text="stable").wait_for(timeout=180_000)
     over = page.locator("#orbits .choices select")
     for value in ("beta2", "lr-beta1", "lr"):
         over.select_option(value)
