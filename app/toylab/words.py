@@ -25,7 +25,7 @@ def sentence(scene: Scene | None) -> str:
         return "The optimizer walks; its flows and its period are being computed."
     edge, late = setting.edge, float(walk.eigenvalue_centre[-1] / walk.threshold)
     if setting.method.adaptive and scene.period != 1 and late < SHORT:
-        return f"Not at the edge yet: λ/c is {late:.2f} at the last step and rises while ν forgets the start. Draw more steps to see it arrive."
+        return f"Not at the edge yet: λ/c is {late:.2f} at the last step and rises while ν forgets the start: draw more steps."
     if edge is not None and abs(edge - 1) < NEAR and scene.period != 1:
         return "At the edge: η S/c = 1, an eigenvalue of the step sits at −1 on the unit circle, and a swing neither grows nor shrinks."
     if setting.method.adaptive and scene.cycle is not None and not scene.cycle.stable and scene.period != 2:
