@@ -23,8 +23,9 @@ def sentence(scene: Scene | None) -> str:
         return _valley(scene)
     if scene.period is None:
         return "The optimizer walks; its flows and its period are being computed."
-    edge, late = setting.edge, float(walk.eigenvalue_centre[-1] / walk.threshold)
-    if setting.method.adaptive and scene.period != 1 and late < SHORT:
+    relative = walk.eigenvalue_centre / walk.threshold
+    edge, late = setting.edge, float(relative[-1])
+    if setting.method.adaptive and scene.period != 1 and relative[len(relative) // 4 :].max() < SHORT:
         return f"Not at the edge yet: λ/c is {late:.2f} at the last step and rises while ν forgets the start: draw more steps."
     if edge is not None and abs(edge - 1) < NEAR and scene.period != 1:
         return "At the edge: η S/c = 1, an eigenvalue of the step sits at −1 on the unit circle, and a swing neither grows nor shrinks."

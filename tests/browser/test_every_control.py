@@ -50,7 +50,7 @@ TOY = {
     "Linear": {"slope": "2"},
     "Quadratic": {"sharpness": "2"},
     "Quartic": {"gamma": "2"},
-    "Valley, 2-D": {"rise": "0.5", "floor": "0.05", "target": "2", "bend": "0.4", "x": "0.2", "y": "0.3"},
+    "Valley, 2-D": {"sharpness": "1.5", "rise": "0.5", "floor": "0.05", "target": "2", "bend": "0.4", "x": "0.2", "y": "0.3"},
     "Your formula": {"formula": "x"},
 }
 
@@ -240,6 +240,7 @@ def test_every_control_of_the_toy_lab(tour):
         page.locator("#orbits .fact", has_text=" in ").wait_for(timeout=180_000)
     legends(tour)
     tour.note()
+    tour.look("toy-lab-valley")
     assert tour.faults == []
     # A choice is made anew where the optimizer has other parameters to go over: those of the optimizers passed on the way stay hidden.
     width = page.viewport_size["width"]
