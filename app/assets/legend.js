@@ -28,16 +28,17 @@ export function render({model}) {
       drawn = signature
     }
     for (const {name, label, values, value} of state.choices ?? []) {
-      if (!controls.has(name)) {
+      const made = JSON.stringify([name, values]) // a panel may offer other values later
+      if (!controls.has(made)) {
         const make = values.length > MANY ? dropdown : segmented
-        const control = make(`${state.key}-${name}`, label, values, (chosen) => tell({choose: name, value: chosen}))
-        controls.set(name, control)
+        const control = make(`${state.key}-${name}-${controls.size}`, label, values, (chosen) => tell({choose: name, value: chosen}))
+        controls.set(made, control)
         choices.append(control.element)
       }
-      controls.get(name).set(value)
+      controls.get(made).set(value)
     }
-    const offered = new Set((state.choices ?? []).map(({name}) => name))
-    for (const [name, {element}] of controls) element.hidden = !offered.has(name)
+    const offered = new Set((state.choices ?? []).map(({name, values}) => JSON.stringify([name, values])))
+    for (const [made, {element}] of controls) element.hidden = !offered.has(made)
     for (const [element, text] of [[note, state.note], [fact, state.fact]]) {
       setText(element, text ?? "")
       element.hidden = !text

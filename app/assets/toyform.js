@@ -6,16 +6,17 @@ export function render({model}) {
   const spec = model.spec
   const fields = new Map()
 
-  // While a slider is dragged one message is under way at a time: the newest value leaves when the page has answered the last.
-  let wanted = null
+  // One message is under way at a time: when the page has answered it, the next field's newest value leaves.
+  const wanted = new Map()
   function edit(name, value) {
-    wanted = [name, value]
+    wanted.delete(name)
+    wanted.set(name, String(value))
     if (tell.answered()) send()
   }
   function send() {
-    const [name, value] = wanted
-    wanted = null
-    tell({edit: name, value: String(value)})
+    const [name, value] = wanted.entries().next().value
+    wanted.delete(name)
+    tell({edit: name, value})
   }
 
   // The optimizer's fields have cards; the others say what they are by themselves.
@@ -101,7 +102,7 @@ export function render({model}) {
       button.title = why
     }
     address(query)
-    if (wanted && tell.answered()) send()
+    if (wanted.size && tell.answered()) send()
   }
 
   // The address always says what is shown; `hide` and the like stay.

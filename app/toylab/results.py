@@ -15,7 +15,19 @@ from cflows_app.mathml import mathml
 from cflows_app.toylab.setting import FIRST, LENGTHS, Setting
 from cflows_core.measure import midpoint, periods
 from cflows_core.optimizers import State
-from cflows_core.toylab import Cycle, Walk, cycle, effective_eigenvalues, expectations, orbits, plane, step_eigenvalues, swinging, walk
+from cflows_core.toylab import (
+    Cycle,
+    Walk,
+    cycle,
+    effective_eigenvalues,
+    expectations,
+    orbits,
+    plane,
+    settled,
+    step_eigenvalues,
+    swinging,
+    walk,
+)
 from cflows_core.toylab.batch import gradient
 from cflows_core.toylab.measuring import iterates
 
@@ -23,6 +35,7 @@ SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂"}
 COLUMNS, KEPT = 400, 400  # of a diagram
 SAME = 0.01  # of a step, by which places of one phase may differ: a chaotic band is not a cycle
 FAR = 8.0
+SMALLEST = 1e-9  # half-length of a 2-cycle, below which it is a point at rest
 SIDE = 160  # of a map: values of each of its two parameters
 RANGE, RANGE_ADAPTIVE = (0.3, 2.4), (0.05, 10.0)  # of a diagram over η, as shares of the typical one
 
@@ -204,9 +217,16 @@ def _cycle(scene: Scene) -> Cycle | None:
     w = torch.from_numpy(scene.walk.w)
     if scene.walk.stopped or len(w) < 3 or scene.setting.loss == "linear":
         return None
+    toy, optimizer = scene.setting.toy, settled(scene.walk.optimizer)
     centre = torch.from_numpy(scene.walk.centre[-2])
-    found = cycle(scene.setting.toy, scene.walk.optimizer, swinging(scene.setting.toy, scene.walk.optimizer, w[-1], centre))
-    return found if found.found else None
+    guesses = [w[-1]]
+    if optimizer.adaptive:  # whose iterates may swing far from an unstable cycle: its size is that of a parabola's, [RF] D.2
+        guesses.append(centre + torch.sign(w[-1] - centre) * optimizer.lr / optimizer.threshold)
+    for guess in guesses:
+        found = cycle(toy, optimizer, swinging(toy, optimizer, guess, centre))
+        if found.found and float(np.abs(found.half_difference).max()) > SMALLEST * (1 + float(centre.abs().max())):
+            return found
+    return None
 
 
 def ranges(setting: Setting, name: str, count: int = COLUMNS) -> np.ndarray:

@@ -6,6 +6,7 @@ from cflows_app.toylab.results import Scene, in_figures
 
 MEASURING = "The closed forms are being measured."
 NO_FORMS = "No closed form is known for this loss with this optimizer: the panels above are all there is."
+SHORT = 0.9  # of the edge, up to which an adaptive optimizer is still on its way
 NEAR = 0.02  # of the edge, that counts as being at it
 
 
@@ -22,7 +23,10 @@ def sentence(scene: Scene | None) -> str:
         return _valley(scene)
     if scene.period is None:
         return "The optimizer walks; its flows and its period are being computed."
-    edge = setting.edge
+    relative = walk.eigenvalue_centre / walk.threshold
+    edge, late = setting.edge, float(relative[-1])
+    if setting.method.adaptive and scene.period != 1 and relative[len(relative) // 4 :].max() < SHORT:
+        return f"Not at the edge yet: λ/c is {late:.2f} at the last step and rises while ν forgets the start: draw more steps."
     if edge is not None and abs(edge - 1) < NEAR and scene.period != 1:
         return "At the edge: η S/c = 1, an eigenvalue of the step sits at −1 on the unit circle, and a swing neither grows nor shrinks."
     if setting.method.adaptive and scene.cycle is not None and not scene.cycle.stable and scene.period != 2:

@@ -465,7 +465,8 @@ def test_sentences_say_what_is_there():
         "Chaos": at(lr=3.9),
         "It diverges": at(loss="quadratic", lr=2.5),
         "A straight slope": at(loss="linear"),
-        "is unstable": at(loss="quadratic", optimizer="adam", lr=0.1),
+        "is unstable": at(loss="quadratic", optimizer="adam", lr=0.5, length="600"),
+        "Not at the edge yet": at(loss="quadratic", optimizer="rmsprop", lr=0.3, length="50"),
     }
     for words_, setting in said.items():
         assert words_ in words.sentence(results.judged(results.walked(setting))), setting
