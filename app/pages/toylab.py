@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import param
 from bokeh.events import Tap
 
 from cflows_app.components import Component, Expectations, Player, Status, ToyForm
@@ -85,7 +86,7 @@ class ToyLabPage(Page):
             return
         self._stale = True
         try:
-            typed = number(value) if FIELDS[name].__class__.__name__ == "Number" else value
+            typed = number(value) if isinstance(FIELDS[name], param.Number) else value
             new = self.setting.changed(name, typed)
         except ConfigError as problem:
             self.errors[name] = str(problem)

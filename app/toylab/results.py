@@ -13,13 +13,11 @@ import torch
 
 from cflows_app.mathml import mathml
 from cflows_app.toylab.setting import FIRST, LENGTHS, Setting
-from cflows_core.measure import midpoint, periods
 from cflows_core.optimizers import State
 from cflows_core.toylab import (
     Cycle,
     Walk,
     cycle,
-    effective_eigenvalues,
     expectations,
     orbits,
     plane,
@@ -29,11 +27,9 @@ from cflows_core.toylab import (
     walk,
 )
 from cflows_core.toylab.batch import gradient
-from cflows_core.toylab.measuring import iterates
 
 SYMBOLS = {"lr": "η", "beta1": "β₁", "beta2": "β₂"}
 COLUMNS, KEPT = 400, 400  # of a diagram
-SAME = 0.01  # of a step, by which places of one phase may differ: a chaotic band is not a cycle
 FAR = 8.0
 SMALLEST = 1e-9  # half-length of a 2-cycle, below which it is a point at rest
 SIDE = 160  # of a map: values of each of its two parameters
@@ -162,40 +158,7 @@ class Diagram:
 
 def walked(setting: Setting) -> Scene:
     """The iterates alone, at once: what a slider shows while it is dragged."""
-    toy, method, start = setting.toy, setting.method, setting.start
-    states = iterates(toy, method, method.start(start, gradient(toy, start)), LENGTHS[setting.length])
-    w = torch.stack([state.w for state in states])
-    x = torch.stack([method.gradient_point(state) for state in states])
-    slopes = gradient(toy, x)
-    P = torch.stack([method.preconditioner(method.updated(s, g)).expand(len(start)) for s, g in zip(states, slopes, strict=True)])
-    centre = _midpoints(w)
-    absent, d = np.full(w.shape, math.nan), len(start)
-    known = Walk(
-        optimizer=method,
-        w=w.numpy(),
-        x=x.numpy(),
-        loss=toy.loss(w).numpy(),
-        m=None,
-        nu=None if states[0].nu is None else np.stack([s.nu.reshape(-1).numpy() for s in states if s.nu is not None]),
-        eigenvalue=effective_eigenvalues(toy, x, P),
-        eigenvalue_centre=effective_eigenvalues(toy, _midpoints(x), P),
-        threshold=method.threshold,
-        centre=centre.numpy(),
-        rod=absent,
-        half_difference=absent,
-        central=absent,
-        covariance=np.full((len(w), d, d), math.nan),
-        stable=absent,
-        stopped="",
-        notes=(),
-    )
-    return Scene(setting, known)
-
-
-def _midpoints(w: torch.Tensor) -> torch.Tensor:
-    """The middle of every three points in a row, at both ends of two, [n, d]."""
-    padded = torch.cat([w[1:2], w, w[-2:-1]]) if len(w) > 1 else w.expand(3, -1)
-    return midpoint(padded[:-2], padded[1:-1], padded[2:])
+    return Scene(setting, walk(setting.toy, setting.method, setting.start, LENGTHS[setting.length], flows=()))
 
 
 @lru_cache(maxsize=32)
@@ -208,8 +171,7 @@ def judged(scene: Scene) -> Scene:
     """With the period in the long run, and the 2-cycle."""
     setting = scene.setting
     ends = orbits(setting.toy, setting.method, "lr", [setting.lr], setting.start, _transient(setting))
-    (period,) = np.where(ends.period < 0, -1, periods(ends.points, SAME))
-    return replace(scene, period=int(period), cycle=_cycle(scene))
+    return replace(scene, period=int(ends.period[0]), cycle=_cycle(scene))
 
 
 def _cycle(scene: Scene) -> Cycle | None:
@@ -259,8 +221,7 @@ def _diagram(setting: Setting, over: tuple[str, ...]) -> Diagram:
     begin = time.perf_counter()
     if len(over) == 1:
         found = orbits(setting.toy, setting.method, over[0], ranges(setting, over[0]), setting.start, _transient(setting), KEPT)
-        period = np.where(found.period < 0, -1, periods(found.points, SAME))
-        return Diagram(over, (found.values,), found.points, period, time.perf_counter() - begin, setting)
+        return Diagram(over, (found.values,), found.points, found.period, time.perf_counter() - begin, setting)
     values = tuple(ranges(setting, name, SIDE) for name in over)
     period = plane(setting.toy, setting.method, (over[0], over[1]), (values[0], values[1]), setting.start)
     return Diagram(over, values, np.empty(0), period, time.perf_counter() - begin, setting)

@@ -15,8 +15,8 @@ from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.toy import Linear, Loss, Quadratic, Quartic, Valley
 from cflows_core.toylab.batch import gradient, start_weights
 from cflows_core.toylab.cycles import Cycle, cycle, settled, swinging, swings
-from cflows_core.toylab.measuring import bottom, dozat, edge, iterates, leaves, mirrored, rods
-from cflows_core.toylab.walk import hessians, walk
+from cflows_core.toylab.measuring import bottom, dozat, edge, leaves, mirrored, rods
+from cflows_core.toylab.walk import hessians, iterates, walk
 
 EXACT, CLOSE, ROUGH = 1e-6, 1e-2, 0.1  # relative tolerances: to rounding and slow decay, of short runs, and of time averages
 BESIDE = 1e-3  # of a guess, so that Newton's method has something to do, and no other 2-cycle is nearer

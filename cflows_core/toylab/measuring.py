@@ -15,24 +15,13 @@ from cflows_core.flows.base import Options, Start
 from cflows_core.flows.rod import Rod, RodState
 from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.toy import Loss
-from cflows_core.toylab.batch import DIVERGED, Batch, gradient
-from cflows_core.toylab.walk import hessians, objective
+from cflows_core.toylab.batch import Batch, gradient
+from cflows_core.toylab.walk import hessians, iterates, objective
 
 LONG = 400  # steps of a batch that looks for the edge
 FINE = 401  # learning rates in it
 AROUND = 0.05  # its η are within this share of where the edge is expected
 SMALL, GROWN = 1e-8, 1e3  # a swing that begins so small sees the curvature alone, and has grown when it is so many times as large
-
-
-def iterates(loss: Loss, optimizer: Optimizer, state: State, steps: int) -> list[State]:
-    """The states of `steps` steps from `state`, itself included; fewer where they diverge."""
-    states, bound = [state], DIVERGED * (1 + float(state.w.norm()))
-    for _ in range(steps):
-        state = optimizer.step(state, gradient(loss, optimizer.gradient_point(state)))
-        if not float(state.w.norm()) < bound:
-            break
-        states.append(state)
-    return states
 
 
 def rods(loss: Loss, optimizer: Optimizer, one: State, other: State, steps: int) -> list[RodState]:

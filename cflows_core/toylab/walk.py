@@ -12,11 +12,12 @@ from torch import Tensor
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
-from cflows_core.optimizers import Optimizer
+from cflows_core.measure import midpoint
+from cflows_core.optimizers import Optimizer, State
 from cflows_core.problems.objective import Objective
 from cflows_core.problems.toy import Loss
 from cflows_core.simulation import Simulation
-from cflows_core.toylab.batch import DIVERGED, start_weights
+from cflows_core.toylab.batch import DIVERGED, gradient, start_weights
 
 FLOWS = ("rod", "central", "stable")
 
@@ -65,13 +66,15 @@ class Walk:
 
 
 def walk(loss: Loss, optimizer: Optimizer, w0: Any, steps: int, flows: tuple[str, ...] = FLOWS) -> Walk:
-    """`steps` steps from w0 [d], with the `flows` of "rod", "central" and "stable".
+    """`steps` steps from w0 [d], with the `flows` of "rod", "central" and "stable"; without any it takes milliseconds.
 
     Ends early, with a sentence, where the iterates diverge or leave the region in which the loss is finite. Raises `ConfigError`.
     """
     w0 = start_weights(w0, loss)
     if not math.isfinite(float(loss.loss(w0))):
         raise ConfigError(f"The loss is not a finite number at the start {_numbers(w0)}: start somewhere else.")
+    if not flows:
+        return _alone(loss, optimizer, w0, steps)
     simulation = _simulation(loss, optimizer, w0, steps, flows)
     d = len(w0)
     rows: dict[str, list[Any]] = {name: [] for name in ("w", "x", "m", "nu", "P", "centre", "x_centre")}
@@ -121,6 +124,56 @@ def walk(loss: Loss, optimizer: Optimizer, w0: Any, steps: int, flows: tuple[str
         notes=tuple(notes),
         **{name: values[:n] for name, values in drawn.items()},
     )
+
+
+def iterates(loss: Loss, optimizer: Optimizer, state: State, steps: int) -> list[State]:
+    """The states of `steps` steps from `state`, itself included; fewer where they diverge."""
+    states, bound = [state], DIVERGED * (1 + float(state.w.norm()))
+    for _ in range(steps):
+        state = optimizer.step(state, gradient(loss, optimizer.gradient_point(state)))
+        if not float(state.w.norm()) < bound:
+            break
+        states.append(state)
+    return states
+
+
+def _alone(loss: Loss, optimizer: Optimizer, w0: Tensor, steps: int) -> Walk:
+    """The iterates without flows, a hundred times as fast as with them."""
+    states = iterates(loss, optimizer, optimizer.start(w0, gradient(loss, w0)), steps)
+    w = torch.stack([state.w for state in states])
+    x = torch.stack([optimizer.gradient_point(state) for state in states])
+    slopes = gradient(loss, x)
+    after = optimizer.step(states[-1], slopes[-1]).w
+    stopped = "" if len(states) > steps else _why("", float(loss.loss(after)), after, w0, len(states))
+    P = torch.stack([optimizer.preconditioner(optimizer.updated(s, g)).expand(len(w0)) for s, g in zip(states, slopes, strict=True)])
+    nu = [state.nu.reshape(-1) for state in states if state.nu is not None]
+    m = [state.m for state in states if state.m is not None]
+    absent, d = np.full(w.shape, math.nan), len(w0)
+    return Walk(
+        optimizer=optimizer,
+        w=w.numpy(),
+        x=x.numpy(),
+        loss=loss.loss(w).numpy(),
+        m=torch.stack(m).numpy() if m else None,
+        nu=torch.stack(nu).numpy() if nu else None,
+        eigenvalue=effective_eigenvalues(loss, x, P),
+        eigenvalue_centre=effective_eigenvalues(loss, _midpoints(x), P),
+        threshold=optimizer.threshold,
+        centre=_midpoints(w).numpy(),
+        rod=absent,
+        half_difference=absent,
+        central=absent,
+        covariance=np.full((len(w), d, d), math.nan),
+        stable=absent,
+        stopped=stopped,
+        notes=(),
+    )
+
+
+def _midpoints(w: Tensor) -> Tensor:
+    """w* of every three points in a row, at both ends of two, [n, d]."""
+    padded = torch.cat([w[1:2], w, w[-2:-1]]) if len(w) > 1 else w.expand(3, -1)
+    return midpoint(padded[:-2], padded[1:-1], padded[2:])
 
 
 def objective(loss: Loss) -> Objective:

@@ -15,6 +15,7 @@ import cflows_app.session as session_module
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.session import Session
 from cflows_app.stored import Stored
+from cflows_app.toylab import results
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
 from cflows_core.facts import Facts
@@ -244,3 +245,17 @@ async def done(page: ExplorePage) -> None:
     while page.session._tasks:
         await asyncio.gather(*page.session._tasks)
     page.tick()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Pages whose flows and tables are not computed: their walks and diagrams are."""
+    monkeypatch.setattr(results, "followed", results.walked)
+    monkeypatch.setattr(results, "expected", lambda setting: [])
+    monkeypatch.setattr(results, "_transient", lambda setting: 100)
+    monkeypatch.setattr(results, "COLUMNS", 40)
+    monkeypatch.setattr(results, "KEPT", 48)
+    monkeypatch.setattr(results, "SIDE", 8)
+    results._diagram.cache_clear()
+    yield
+    results._diagram.cache_clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser.tour import Tour
+
+HERE = Path(__file__).parent
 STARTS_WITHIN = 90.0  # seconds; a quiet machine needs three
 SIZES = {1440: 900, 1024: 768, 390: 844}  # a desktop, a small window, a phone
 THEMES = ("light", "dark")
@@ -201,6 +205,15 @@ def everywhere(browser: Any, server: Server, request: pytest.FixtureRequest) -> 
     size = {"width": width, "height": SIZES[width]}
     with visiting(browser, server, viewport=size, color_scheme=theme, has_touch=width < 500) as visit:
         yield visit
+
+
+@pytest.fixture
+def tour(everywhere: Visit, request: pytest.FixtureRequest) -> Tour:
+    """A visitor whose every step is looked at."""
+    folder = Path(os.environ.get("CFLOWS_ARTEFACTS") or HERE / "artefacts") / request.node.callspec.id
+    folder.mkdir(parents=True, exist_ok=True)
+    everywhere.page.add_init_script(path=HERE / "controls.js")
+    return Tour(everywhere, folder)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from cflows_core import Optimizer
 from cflows_core.optimizers import State
 from cflows_core.problems.toy import Quadratic, Quartic
 from cflows_core.toylab import cycle, step_eigenvalues, swinging, swings, transition_matrix
-from cflows_core.toylab.measuring import iterates
+from cflows_core.toylab.walk import iterates
 from tests.oracles import NINE
 
 IDENTITY, ADAPTIVE = NINE[:3], NINE[3:]

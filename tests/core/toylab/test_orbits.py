@@ -10,7 +10,7 @@ from cflows_core import ConfigError, Optimizer
 from cflows_core.problems.formula import Formula
 from cflows_core.problems.toy import Quadratic, Quartic
 from cflows_core.toylab import orbits, plane
-from cflows_core.toylab.measuring import iterates
+from cflows_core.toylab.walk import iterates
 from tests.oracles import NINE
 
 QUARTIC = Quartic(2.0, 0.5)  # the edge of gradient descent is at η = 1, of its 2-cycle at 1.5

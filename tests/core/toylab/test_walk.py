@@ -10,7 +10,7 @@ from cflows_core import ConfigError, Optimizer
 from cflows_core.problems.formula import Formula
 from cflows_core.problems.toy import Quadratic, Quartic, Valley
 from cflows_core.toylab import walk
-from cflows_core.toylab.measuring import iterates
+from cflows_core.toylab.walk import iterates
 from tests.oracles import NINE
 
 VALLEY = Valley(1.0, torch.tensor([0.8], dtype=torch.float64), 0.05, torch.tensor([4.0], dtype=torch.float64), bend=0.5)
