@@ -81,7 +81,8 @@ def markdown(places: Sequence[Path]) -> str:
             raise ConfigError(f"{figure.name} was not computed yet: run `cflows figure {figure.name}` first.")
         for at, (claim, (number, holds)) in enumerate(zip(figure.claims, entry["findings"], strict=True)):
             first = (f"**{figure.source}** {figure.title}", entry["verdict"]) if at == 0 else ("", "")
-            lines.append(f"| {first[0]} | {first[1]} | {claim.text} | {MARKS[holds]} | {number} |")
+            cells = (*first, claim.text, MARKS[holds], number)
+            lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
         if figure.lacks:
             lines.append(f"| | | | | Lacks: {figure.lacks} |")
     counts = [sum(entry["verdict"] == verdict for entry in known.values()) for verdict in ("reproduced", "partly", "not reproduced")]
