@@ -42,7 +42,7 @@ def unpacked(path: Path) -> Iterator[Path]:
                     raise StoreError(f"{path} would unpack to more than {LARGEST >> 30} GiB, which no run of ours takes: it is not read.")
                 archive.extractall(folder)  # leaves out what would lead out of the folder
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
-            raise StoreError(f"{path} is not a packed run, or damaged ({error}): copy it again from where it came.") from None
+            raise StoreError(f"{path} is not a stored run, or a damaged one ({error}): copy it again from where it came.") from None
         except OSError as error:
             raise StoreError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}): check the file.") from None
         yield Path(folder) / roots[0]

@@ -55,7 +55,7 @@ def test_what_is_no_packed_run_is_told(stored, tmp_path):
     two = archive(tmp_path / "two.zip", **{"a/zarr.json": b"{}", "b/zarr.json": b"{}"})
     empty = archive(tmp_path / "empty.zip")
     for path in (tmp_path / "text.zip", cut):
-        with pytest.raises(StoreError, match=r"is not a packed run, or damaged .*: copy it again"):
+        with pytest.raises(StoreError, match=r"is not a stored run, or a damaged one .*: copy it again"):
             cf.Run.open(path)
     for path in (two, empty):
         with pytest.raises(StoreError, match="does not hold one stored run"):
