@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cflows_core.cli.running import bar_wanted, interruptible
 from cflows_core.cli.tables import console
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError
@@ -39,7 +41,10 @@ def make(figure: Figure, places: Sequence[Path], given: argparse.Namespace) -> N
     """Collect the figure's runs, print what was found, and write the plots."""
     out = console()
     machine = {} if given.device is None else {"device": RunConfig.check("device", given.device)}
-    asked = {"again": given.again, "paper_scale": given.paper_scale, **machine}
+    watched = partial(
+        interruptible, lambda step: f"interrupted at step {step:,}, saved in {places[0]}: the same command goes on from there."
+    )
+    asked = {"again": given.again, "paper_scale": given.paper_scale, "progress": bar_wanted(given.quiet), "watched": watched, **machine}
     data = making.collect(figure, places, tell=(lambda _: None) if given.quiet else out.print, **asked)
     panels, findings = list(figure.panels(data)), figure.findings(data)
     if not given.paper_scale:

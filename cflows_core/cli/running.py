@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +33,8 @@ def start(config: RunConfig, out: str | None, quiet: bool, until: Any = None) ->
 
     path = _new_path(out)
     _check_steps("until", until)
-    with _interruptible(path) as on_frame:
-        return run(config, path, progress=_bar_wanted(quiet), on_frame=on_frame, until=until)
+    with interruptible(partial(_interruption, path)) as on_frame:
+        return run(config, path, progress=bar_wanted(quiet), on_frame=on_frame, until=until)
 
 
 def resume(path: str, steps: Any, quiet: bool) -> Run:
@@ -46,8 +47,8 @@ def resume(path: str, steps: Any, quiet: bool) -> Run:
     last = stored.config.warm_start + stored.config.steps
     if steps is None and stored.rows and stored.steps[-1] >= last:
         raise CflowsError(f"The run at {path} is finished, at step {last:,}: add `--steps N` to go N steps further.")
-    with _interruptible(Path(path)) as on_frame:
-        return go_on(path, steps or 0, progress=_bar_wanted(quiet), on_frame=on_frame)
+    with interruptible(partial(_interruption, Path(path))) as on_frame:
+        return go_on(path, steps or 0, progress=bar_wanted(quiet), on_frame=on_frame)
 
 
 def _new_path(out: str | None) -> Path | None:
@@ -63,13 +64,16 @@ def _check_steps(name: str, steps: Any) -> None:
         raise CflowsError(f"`--{name}` must be a whole number of at least 1, got {steps}.")
 
 
-def _bar_wanted(quiet: bool) -> bool:
+def bar_wanted(quiet: bool) -> bool:
+    """Whether somebody looks at a bar."""
     return not quiet and sys.stdout.isatty()
 
 
 @contextmanager
-def _interruptible(path: Path | None) -> Iterator[Callable[[Frame], None]]:
+def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Frame], None]]:
     """Turns the first Ctrl-C or termination signal into a stop after its step: yields what to call with every frame.
+
+    sentence: of the step that was reached, what `Interrupted` then says.
 
     The second one ends the process at once; the store is made to survive that.
     """
@@ -92,7 +96,7 @@ def _interruptible(path: Path | None) -> Iterator[Callable[[Frame], None]]:
         try:
             yield on_frame
         except _Stop:
-            raise Interrupted(_interruption(path, reached)) from None
+            raise Interrupted(sentence(reached)) from None
 
 
 @contextmanager

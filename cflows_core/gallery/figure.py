@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -86,8 +87,16 @@ class Figure:
     lacks: str = ""
 
     def findings(self, data: Data) -> list[Finding]:
-        """What each claim measures, in their order."""
-        return [claim.measure(data) for claim in self.claims]
+        """What each claim measures, in their order; a run in which what a claim is about never happens does not bear it out."""
+        found = []
+        for claim in self.claims:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("error", RuntimeWarning)
+                    found.append(claim.measure(data))
+            except (IndexError, ValueError, RuntimeWarning) as reason:  # there is no such step, or a mean of none
+                found.append(Finding(f"There is nothing to measure, 0 steps of what it is about ({reason}).", False))
+        return found
 
     def verdict(self, findings: Sequence[Finding]) -> str:
         """One of `VERDICTS`: all claims hold and nothing lacks, some hold, none does."""

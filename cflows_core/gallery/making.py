@@ -6,8 +6,9 @@ A folder has a packed run `NAME.zarr.zip` for each `Stored`, `NAME.json` for eac
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,18 @@ import numpy as np
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import ConfigError, StoreError
+from cflows_core.frames import Frame
 from cflows_core.gallery.figure import Arrays, Data, Figure, Finding, Stored, Study
 from cflows_core.gallery.sketch import sketch
 from cflows_core.panels import Panel
-from cflows_core.running import run
+from cflows_core.running import resume, run
 from cflows_core.store import Run
-from cflows_core.store.files import LOCK, dumps, replace_file
+from cflows_core.store.files import LOCK, PARTIAL, dumps, replace_file
 from cflows_core.store.packed import ENDING, pack
 from cflows_core.store.run import CHECKPOINT
 
 INDEX = "figures.json"
+OnFrame = Callable[[Frame], Any] | None
 
 _MACHINE = ("device", "dtype", "threads", "max_memory", "checkpoint_every")  # say where a run was made, not what it is
 
@@ -36,18 +39,29 @@ def collect(
     again: bool = False,
     paper_scale: bool = False,
     tell: Callable[[str], None] = lambda sentence: None,
+    progress: bool = False,
+    watched: Callable[[], AbstractContextManager[OnFrame]] = nullcontext,
     **machine: Any,
 ) -> Data:
     """What the figure is drawn from: out of the first folder that has it, else computed and stored in the first folder.
 
-    again: compute it whatever the folders hold. paper_scale: the runs at the paper's scale. machine: fields of the configuration that say
-    where it is computed, such as `device`. Raises ConfigError where the figure has no runs at the paper's scale, StoreError.
+    again: compute it whatever the folders hold. paper_scale: the runs at the paper's scale. progress: show a bar. watched: a
+    context around each run that is computed, which gives what to call with its frames. machine: fields of the configuration that say where
+    it is computed, such as `device`. A run that is interrupted stays in the first folder, and goes on from there the next time. Raises
+    ConfigError where the figure has no runs at the paper's scale, StoreError.
     """
     if paper_scale and not figure.paper:
         raise ConfigError(f"The text gives no setting of {figure.source} that could be run at the paper's scale: leave out --paper-scale.")
     places = () if again else folders
     wanted = figure.paper if paper_scale else figure.runs
-    runs = {label: _found(stored, places) or _computed(stored, folders[0], tell, machine) for label, stored in wanted.items()}
+
+    def computed(stored: Stored) -> Run:
+        config = stored.config.replace(**machine)
+        tell(f"Computing {stored.name}: {config.warm_start + config.steps:,} steps.")
+        with watched() as on_frame:
+            return _computed(stored.name, config, folders[0], again, progress=progress, on_frame=on_frame)
+
+    runs = {label: _found(stored, places) or computed(stored) for label, stored in wanted.items()}
     studies = {label: _read(study, places) or _studied(study, folders[0], tell) for label, study in figure.studies.items()}
     return Data(runs, studies)
 
@@ -103,16 +117,18 @@ def _found(stored: Stored, folders: Sequence[Path]) -> Run | None:
     return None
 
 
-def _computed(stored: Stored, folder: Path, tell: Callable[[str], None], machine: Mapping[str, Any]) -> Run:
-    config = stored.config.replace(**machine)
-    tell(f"Computing {stored.name}: {config.warm_start + config.steps:,} steps.")
+def _computed(name: str, config: RunConfig, folder: Path, again: bool, **options: Any) -> Run:
+    """The run, packed in the folder; until it is whole it lies there as a directory, from which it goes on after an interruption."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="cflows-") as temporary:
-        directory = Path(temporary) / f"{stored.name}.zarr"
-        run(config, directory)
-        packed = pack(directory, Path(temporary) / "packed", leave_out=(LOCK, CHECKPOINT))
-        replace_file(folder / (stored.name + ENDING), packed.read_bytes())
-    return Run.open(folder / (stored.name + ENDING))
+    directory, packed = folder / f"{name}.zarr", folder / (name + ENDING)
+    if directory.exists() and not again and same_run(Run.open(directory).config, config):
+        resume(directory, **options)
+    else:
+        run(config, directory, overwrite=True, **options)
+    partial = pack(directory, folder / f"{name}{PARTIAL}", leave_out=(LOCK, CHECKPOINT))
+    partial.replace(packed)
+    shutil.rmtree(directory)
+    return Run.open(packed)
 
 
 def _read(study: Study, folders: Sequence[Path]) -> Arrays | None:

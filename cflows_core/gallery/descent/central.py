@@ -70,7 +70,7 @@ def _stays(data: Data) -> Finding:
 def _one_mode(data: Data) -> Sequence[Panel]:
     run = data["vit"]
     rows = with_rank(run, 1)
-    start, stop = run.steps[rows][[0, -1]]
+    start, stop = run.steps[rows if rows.any() else ~rows][[0, -1]]
     begin = max(run.steps[0], start - (stop - start) // 4)
     drawn = [sharpness(run, ("discrete", "central")), oscillation(run, 0, rows), distances(run)]
     late = oscillation(run, 0, rows & grown(run)).titled("Oscillation, after the first spike")

@@ -13,7 +13,7 @@ from cflows_core.gallery.figure import Figure, Stored
 from cflows_core.gallery.measures import over_edge, smooth, stretch
 from cflows_core.measure import share_of_path
 from cflows_core.palette import FLOW_LABELS, STROKES
-from cflows_core.panels import OPTIMIZER, Curve, Panel, faded
+from cflows_core.panels import OPTIMIZER, Curve, Panel, faded, nth
 from cflows_core.presets import get
 from cflows_core.store import Run
 
@@ -102,7 +102,7 @@ def distances(run: Run) -> Panel:
 
 def oscillation(run: Run, mode: int, rows: np.ndarray) -> Panel:
     """Squared displacement from the central flow along an eigenvector of Σ, raw and smoothed, and the eigenvalue that predicts it."""
-    measured, predicted = (values[rows, mode] for values in in_weights(run))
+    measured, predicted = (nth(values, mode)[rows] for values in in_weights(run))
     curves = (
         Curve(run.steps[rows], measured, STROKES["raw"], "Squared displacement"),
         Curve(run.steps[rows], smooth(run, measured), STROKES["discrete"], "Smoothed"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +122,41 @@ def test_a_sketch_keeps_spikes_and_stays_in_its_frame():
     assert sketch(panels.curves({"a": ([0.0, 1.0], [np.nan, np.nan])})) == []
     (logarithmic,) = sketch(panels.curves({"a": ([1.0, 10.0, 100.0], [0.0, 1.0, 100.0])}, log="xy"))
     assert logarithmic["d"] == f"M160 {HEIGHT - 8}L312 8"
+
+
+class _Stop(Exception):
+    pass
+
+
+def test_a_run_that_was_interrupted_goes_on_from_there(tmp_path):
+    """As Ctrl-C does: what was computed is neither lost nor taken for the whole."""
+    seen: list[int] = []
+
+    @contextmanager
+    def watched():
+        def on_frame(frame):
+            seen.append(frame.step)
+            if len(seen) == 4:
+                raise _Stop
+
+        yield on_frame
+
+    with pytest.raises(_Stop):
+        making.collect(figure(), [tmp_path], watched=watched)
+    assert [path.name for path in tmp_path.iterdir()] == ["small.zarr"]
+    assert making.stored(figure(), [tmp_path]) is None
+    data = making.collect(figure(), [tmp_path], watched=watched)
+    assert seen == [0, 1, 2, 3, 4, 5, 6]
+    whole = making.collect(figure(), [tmp_path / "other"])
+    np.testing.assert_array_equal(data["run"].series("discrete", "loss"), whole["run"].series("discrete", "loss"))
+    assert not (tmp_path / "small.zarr").exists()
+
+
+def test_a_claim_on_what_never_happens_does_not_hold(folder):
+    def first(data):
+        return Finding(str(np.flatnonzero(data["run"].series("discrete", "loss") > 1e9)[0]), True)
+
+    nothing = figure(claims=(Claim("It happens.", first),))
+    (finding,) = nothing.findings(making.collect(nothing, [folder]))
+    assert not finding.holds
+    assert finding.number.startswith("There is nothing to measure, 0 steps")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from cflows_core.errors import ConfigError
 from cflows_core.gallery import FIGURES, Figure, get, making
 from cflows_core.gallery.figure import VERDICTS
 from cflows_core.presets import PRESETS
+from cflows_core.problems.datasets import find_cifar10
 from cflows_core.store.packed import ENDING
 
 FOLDER = Path(__file__).parents[3] / "app" / "assets" / "gallery"
@@ -55,6 +57,23 @@ def test_its_words(figure: Figure) -> None:
     if figure.paper:
         assert figure.paper.keys() == figure.runs.keys()
         assert figure.paper != figure.runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("figure", [figure for figure in FIGURES.values() if figure.paper], ids=lambda figure: figure.name)
+def test_the_papers_scale_is_drawn_and_measured_too(figure: Figure, tmp_path: Path) -> None:
+    """On runs that are the paper's but for their size: in so few steps hardly anything that is claimed happens, which is told."""
+    if find_cifar10() is None:
+        pytest.skip("CIFAR-10 was not found")
+    small = {
+        label: replace(run, config=run.config.replace(n_train=12, width=8, warm_start=min(run.config.warm_start, 2), steps=6, threads=1))
+        for label, run in figure.paper.items()
+        if run not in figure.runs.values()
+    }
+    assert small
+    data = making.collect(replace(figure, paper=figure.paper | small), [tmp_path, FOLDER], paper_scale=True)
+    assert figure.panels(data)
+    assert len(figure.findings(data)) == len(figure.claims)
 
 
 def test_one_name_is_one_run() -> None:

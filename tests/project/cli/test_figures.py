@@ -44,7 +44,9 @@ def test_the_table_of_all_figures_is_the_documentations(cflows: Cli) -> None:
     code, out, _ = cflows("figure", "--markdown", "--runs", SHIPPED)
     assert code == 0
     assert out.strip() in (Path(__file__).parents[3] / "docs" / "gallery.md").read_text(encoding="utf-8")
-    assert sum(claim.text.replace("|", r"\|") in out for figure in FIGURES.values() for claim in figure.claims) == sum(len(f.claims) for f in FIGURES.values())
+    for figure in FIGURES.values():
+        for claim in figure.claims:
+            assert claim.text.replace("|", r"\|") in out
 
 
 def test_a_table_of_what_was_not_computed_yet(cflows: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
