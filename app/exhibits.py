@@ -87,4 +87,5 @@ def about(exhibit: Exhibit) -> dict[str, Any]:
         "paper": bool(figure.paper),
         "preset": "" if preset is None else preset.title,
         "explore": "" if preset is None else f"./?{query(preset.config)}",
+        "toy": f"./toylab?{figure.toy}" if figure.toy else "",
     }

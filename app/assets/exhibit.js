@@ -53,14 +53,15 @@ export function render({model}) {
     ]
   }
 
-  function figure({source, title, caption, verdict, claims, explore, preset}) {
+  function figure({source, title, caption, verdict, claims, explore, preset, toy}) {
     const held = claims.filter(([, , holds]) => holds).length
     return [
       h("p", {class: "lesson"}, source),
       h("h2", {tabindex: -1}, title),
       h("p", {class: "caption"}, caption),
       h("p", {class: "facts"}, disc(verdict), h("b", {}, verdict[0].toUpperCase() + verdict.slice(1)), `${held} of ${claims.length} ${claims.length === 1 ? "statement holds" : "statements hold"}`,
-        explore ? h("a", {href: explore, target: "cflows-explore", title: `The preset “${preset}” with all controls`}, "Open in Explore") : null),
+        explore ? h("a", {href: explore, target: "cflows-explore", title: `The preset “${preset}” with all controls`}, "Open in Explore") : null,
+        toy ? h("a", {href: toy, target: "cflows-toylab", title: "The same, with a learning rate to change"}, "Open in the toy lab") : null),
     ]
   }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -69,7 +68,8 @@ class Figure:
     name: as in `cflows figure NAME`. source: paper and number. title, caption: ours; the caption says what to look at.
     theirs, ours: the paper's setting as far as its text gives it, and the one drawn here. preset: whose run Explore opens, "" if none.
     runs, studies: by label. panels: what is drawn. claims: what the paper says of it. lacks: what the paper shows and this does not,
-    with the reason, "" if nothing. paper: runs at the paper's own scale, by the same labels, for a GPU.
+    with the reason, "" if nothing. paper: runs at the paper's own scale, by the same labels, for a GPU. toy: the toy lab's setting that
+    shows it, as an address has it, "" if none.
     """
 
     name: str
@@ -85,16 +85,15 @@ class Figure:
     studies: Mapping[str, Study] = field(default_factory=dict)
     paper: Mapping[str, Stored] = field(default_factory=dict)
     lacks: str = ""
+    toy: str = ""
 
     def findings(self, data: Data) -> list[Finding]:
         """What each claim measures, in their order; a run in which what a claim is about never happens does not bear it out."""
         found = []
         for claim in self.claims:
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("error", RuntimeWarning)
-                    found.append(claim.measure(data))
-            except (IndexError, ValueError, RuntimeWarning) as reason:  # there is no such step, or a mean of none
+                found.append(claim.measure(data))
+            except (IndexError, ValueError) as reason:  # there is no such step
                 found.append(Finding(f"There is nothing to measure, 0 steps of what it is about ({reason}).", False))
         return found
 

@@ -13,12 +13,14 @@ from bokeh.models import LinearScale, LogScale
 from cflows_app import exhibits
 from cflows_app.pages.gallery import GalleryPage
 from cflows_app.shell import page_template
+from cflows_app.toylab.setting import read
 from cflows_app.views.canvas import Canvas
 from cflows_app.views.slot import Slot
 from cflows_core import panels
 from cflows_core.gallery import FIGURES
 from cflows_core.palette import LIGHT, Stroke
 from cflows_core.panels import Curve, Panel
+from tests.app.toys import arguments
 
 
 async def settled(page: GalleryPage) -> None:
@@ -67,6 +69,14 @@ def test_every_figure_fills_its_panels():
         about = exhibits.about(shown)
         assert len(about["panels"]) == len(shown.panels) <= len(page.slots)
         assert len(about["claims"]) == len(shown.figure.claims)
+
+
+def test_what_the_toy_lab_is_asked_for_is_taken():
+    for figure in FIGURES.values():
+        if figure.toy:
+            asked, problems = read(arguments(figure.toy))
+            assert problems == []
+            assert asked.query == figure.toy
 
 
 def test_a_figure_by_its_name():

@@ -57,5 +57,6 @@ QUADRATIC: tuple[Figure, ...] = (
         panels=_quadratic,
         claims=(Claim("If S > 2/η, gradient descent oscillates with exponentially growing magnitude.", _growth),),
         studies={"iterates": Study("quadratic", _iterates)},
+        toy="loss=quadratic&optimizer=gd&lr=2.2&x=1",
     ),
 )

@@ -60,6 +60,7 @@ def test_its_words(figure: Figure) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # means over no steps, which then hold nothing
 @pytest.mark.parametrize("figure", [figure for figure in FIGURES.values() if figure.paper], ids=lambda figure: figure.name)
 def test_the_papers_scale_is_drawn_and_measured_too(figure: Figure, tmp_path: Path) -> None:
     """On runs that are the paper's but for their size: in so few steps hardly anything that is claimed happens, which is told."""
