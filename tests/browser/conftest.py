@@ -207,11 +207,17 @@ def everywhere(browser: Any, server: Server, request: pytest.FixtureRequest) -> 
         yield visit
 
 
+def artefacts(name: str) -> Path:
+    """The folder of that name in which pictures are kept: in $CFLOWS_ARTEFACTS, or beside the tests."""
+    folder = Path(os.environ.get("CFLOWS_ARTEFACTS") or HERE / "artefacts") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 @pytest.fixture
 def tour(everywhere: Visit, request: pytest.FixtureRequest) -> Tour:
     """A visitor whose every step is looked at."""
-    folder = Path(os.environ.get("CFLOWS_ARTEFACTS") or HERE / "artefacts") / request.node.callspec.id
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = artefacts(request.node.callspec.id)
     everywhere.page.add_init_script(path=HERE / "controls.js")
     return Tour(everywhere, folder)
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from cflows_core.gallery import FIGURES
-from tests.browser.conftest import SCREENS, SIZES
+from tests.browser.conftest import SCREENS, SIZES, artefacts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -76,8 +73,7 @@ def test_an_address_of_nothing(visit):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_figure_is_looked_at(browser, server, theme):
     """Leaves a picture of each in `artefacts/`; no script complains, and no card is cut."""
-    folder = Path(os.environ.get("CFLOWS_ARTEFACTS", Path(__file__).parent / "artefacts")) / "gallery"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = artefacts("gallery")
     page = browser.new_page(viewport={"width": 1440, "height": SIZES[1440]}, color_scheme=theme)
     complaints: list[str] = []
     page.on("pageerror", lambda error: complaints.append(str(error)))

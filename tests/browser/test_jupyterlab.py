@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser.conftest import artefacts
+
 pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(400)]
 
 NAME = "01_gradient_descent_at_the_edge.ipynb"
@@ -87,9 +89,7 @@ def test_the_first_notebook_runs_and_its_plots_move(lab: str, browser: Any, repo
         if numbers > grown[-1] and _status(page) == "busy":
             grown.append(numbers)
         page.wait_for_timeout(200)
-    artefacts = Path(os.environ.get("CFLOWS_ARTEFACTS") or repository / "tests" / "browser" / "artefacts")
-    artefacts.mkdir(parents=True, exist_ok=True)
-    told = _scroll_through(page, artefacts)
+    told = _scroll_through(page, artefacts("jupyterlab"))
 
     assert "Traceback" not in told
     assert CLAIM in told

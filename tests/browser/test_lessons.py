@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import pytest
 
 from cflows_app.lessons.library import Library
-from tests.browser.conftest import SIZES, THEMES, dashboard, visiting
+from tests.browser.conftest import SIZES, THEMES, artefacts, dashboard, visiting
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -195,8 +192,7 @@ def test_a_mistake_is_told_beside_the_other_lessons(visit):
 @pytest.mark.parametrize("lesson", Library().names())
 def test_every_step_is_looked_at(browser, server, tmp_path, lesson, theme):
     """Each step as it is asked and as it is revealed: nothing is cut off, and a picture of it is left (CONTRIBUTING.md)."""
-    folder = Path(os.environ.get("CFLOWS_ARTEFACTS", Path(__file__).parent / "artefacts")) / f"lesson-{lesson}-{theme}"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = artefacts(f"lesson-{lesson}-{theme}")
     with visiting(browser, server, viewport={"width": 1440, "height": SIZES[1440]}, color_scheme=theme) as visit:
         page = visit.page
         open_step(visit, lesson)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cflows_core.config import OPTIMIZER_NAMES
-from tests.app.test_toylab import HOSTILE
+from tests.app.toys import HOSTILE
+from tests.browser.conftest import artefacts
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
@@ -48,6 +49,8 @@ def test_the_first_screen_is_drawn_and_told(visit):
 
 @pytest.mark.slow
 def test_nine_optimizers_are_drawn(visit):
+    """Leaves a picture of each."""
+    folder = artefacts("toylab")
     open_lab(visit, "loss=quadratic&length=50")
     page = visit.page
     for name in (*OPTIMIZER_NAMES[1:], "gd"):
@@ -56,6 +59,7 @@ def test_nine_optimizers_are_drawn(visit):
         all_drawn(visit)
         assert page.locator(".banner").is_hidden()
         assert max(page.evaluate(f"({TRAIL})()")) > 0
+        page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
 @pytest.mark.slow
