@@ -22,6 +22,7 @@ PICTURES = {
     "first-screen-narrow": ("", 390, 844, "light"),
     "lesson": (LESSON, 1440, 900, "light"),
     "toy-lab": ("toylab?loss=quartic&optimizer=gd&lr=3.26", 1440, 900, "light"),
+    "gallery": ("gallery", 1440, 900, "light"),
 }
 
 
