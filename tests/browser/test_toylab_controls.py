@@ -64,6 +64,10 @@ def test_every_control_of_the_toy_lab(tour):
         page.locator("#theme").click()
         for link in ("Explore", "Compare", "Lessons", "Toy lab", "Gallery"):
             page.get_by_role("link", name=link, exact=True).click(modifiers=["ControlOrMeta"])
+    if page.locator("#menu").is_visible():
+        visit.open_drawer()
+        page.locator(".veil").click(position={"x": page.viewport_size["width"] - 20, "y": 60})
+        page.locator("#side").wait_for(state="hidden")
     play(tour)
     with visit.sidebar():
         page.get_by_role("radio", name="Valley, 2-D", exact=True).check()
