@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from bokeh.events import RangesUpdate
-from bokeh.models import ColumnDataSource, Line, Patch, Scatter, Text
+from bokeh.models import ColumnDataSource, Patch, Scatter, Text
 from bokeh.plotting import figure
 
 from cflows_app.lessons.cartoon import LARGE, SMALL, START, VALLEY, cartoon
@@ -44,8 +44,7 @@ class Drawing(View):
         """Draw that share of it, from 0 to 1."""
 
     def _line(self, plot: figure, source: ColumnDataSource, stroke: Stroke, legend: str) -> None:
-        line = Line(x="x", y="y", line_color=self.canvas.palette[stroke.color], line_width=stroke.width, line_dash=list(stroke.dash))
-        self.draw(legend, FLOW, stroke, render(plot, source, line))
+        self.draw(legend, FLOW, stroke, render(plot, source, self.canvas.line(stroke)))
 
 
 class CartoonView(Drawing):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from bokeh.events import RangesUpdate
-from bokeh.models import ColumnDataSource, Glyph, GlyphRenderer, Line, LinearColorMapper, Scatter, Span
+from bokeh.models import ColumnDataSource, Glyph, GlyphRenderer, LinearColorMapper, Scatter, Span
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Reading
@@ -92,17 +92,7 @@ class LabView(View):
     def _line(self, plot: figure, legend: str, stroke: Stroke, level: str = "glyph", **properties: object) -> ColumnDataSource:
         """A line, given its points later."""
         source = points()
-        line = Line(
-            x="x",
-            y="y",
-            line_color=self.canvas.palette[stroke.color],
-            line_width=stroke.width,
-            line_dash=list(stroke.dash),
-            line_alpha=stroke.alpha,
-            line_join="bevel",
-            **properties,
-        )
-        self._glyph(plot, source, line, legend, stroke, level)
+        self._glyph(plot, source, self.canvas.line(stroke, **properties), legend, stroke, level)
         return source
 
     def _dots(self, plot: figure, legend: str, stroke: Stroke, size: float, hollow: bool = False, **properties: object) -> ColumnDataSource:

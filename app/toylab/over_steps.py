@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import numpy as np
 from bokeh.models import ColumnDataSource, VArea
 from bokeh.plotting import figure
@@ -29,8 +31,9 @@ class OverSteps(LabView):
         self.draw_into(plot)
         return plot
 
+    @abstractmethod
     def draw_into(self, plot: figure) -> None:
-        raise NotImplementedError
+        """Draw all that is ever drawn, empty."""
 
     def take(self, scene: Scene) -> None:
         """Show another walk."""
@@ -39,8 +42,9 @@ class OverSteps(LabView):
         self.scene = scene
         self.draw_scene(scene)
 
+    @abstractmethod
     def draw_scene(self, scene: Scene) -> None:
-        raise NotImplementedError
+        """Draw a walk."""
 
     def fit_again(self) -> None:
         self.limits.forget()

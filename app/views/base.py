@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bokeh.events import RangesUpdate
-from bokeh.models import GlyphRenderer, HoverTool, Line
+from bokeh.models import GlyphRenderer, HoverTool
 from bokeh.plotting import figure
 
 from cflows_app.glossary import term_of
@@ -195,15 +195,7 @@ class StepView(View):
         leads = self.canvas.leads(at)
         lines = []
         for curve, stroke in zip(self.curves, strokes, strict=True):
-            line = Line(
-                x="x",
-                y=curve.column.name,
-                line_color=self.canvas.palette[stroke.color],
-                line_width=stroke.width,
-                line_dash=list(stroke.dash),
-                line_alpha=stroke.alpha,
-                line_join="bevel",
-            )
+            line = self.canvas.line(stroke, curve.column.name)
             visible = curve.flow in self.flows and curve.legend not in self.hidden | self.absent
             known = {"name": curve.label, "tags": [f"color:{stroke.color}"], "visible": visible}
             lines.append((line, known | {"level": "glyph" if leads else "underlay"}))

@@ -17,6 +17,7 @@ from bokeh.models import (
     CustomJS,
     Glyph,
     GlyphRenderer,
+    Line,
     PanTool,
     Range1d,
     ResetTool,
@@ -101,6 +102,19 @@ class Canvas:
         plot.add_layout(self.moment)
         _style(plot, "step", y_label, self.palette)
         return plot
+
+    def line(self, stroke: Stroke, y: str = "y", **properties: Any) -> Line:
+        """A line of this stroke through the columns x and `y`."""
+        return Line(
+            x="x",
+            y=y,
+            line_color=self.palette[stroke.color],
+            line_width=stroke.width,
+            line_dash=list(stroke.dash),
+            line_alpha=stroke.alpha,
+            line_join="bevel",
+            **properties,
+        )
 
     def look_back(self, place: float | None) -> None:
         """Mark where the visitor looks back at on all plots over the steps; None: nowhere."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from bokeh.events import RangesUpdate
-from bokeh.models import ColumnDataSource, HoverTool, Line
+from bokeh.models import ColumnDataSource, HoverTool
 from bokeh.plotting import figure
 
 from cflows_app.streaming import Reading
@@ -64,17 +64,8 @@ class Slot(View):
 
     def _draw(self, curve: Curve, legend: str) -> None:
         stroke = curve.stroke
-        line = Line(
-            x="x",
-            y="y",
-            line_color=self.canvas.palette[stroke.color],
-            line_width=stroke.width,
-            line_dash=list(stroke.dash),
-            line_alpha=stroke.alpha,
-            line_join="bevel",
-        )
         source = ColumnDataSource({"x": np.asarray(curve.xs, dtype=float), "y": np.asarray(curve.ys, dtype=float)})
-        self.draw(legend, FLOW, stroke, render(self.figure, source, line, name=legend, tags=[f"color:{stroke.color}"]))
+        self.draw(legend, FLOW, stroke, render(self.figure, source, self.canvas.line(stroke), name=legend, tags=[f"color:{stroke.color}"]))
 
     def _rescale(self, log: str) -> None:
         scale = "log" if "y" in log else "linear"
