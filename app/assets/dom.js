@@ -70,3 +70,23 @@ function converse(model, draw) {
   model.on("state", () => { if (tell.answered()) draw() })
   return tell
 }
+
+// Keys that act wherever the focus is: not while something is typed, and not where the space bar presses the button that has the focus.
+function onKeys(keys) {
+  document.addEventListener("keydown", (event) => {
+    const target = event.composedPath()[0]
+    if (event.ctrlKey || event.metaKey || event.altKey || target.matches?.("input, select, textarea")) return
+    if (event.key === " " && target.matches?.("button, a, summary, [tabindex='0']")) return
+    const act = keys[event.key]
+    if (act) { event.preventDefault(); act() }
+  })
+}
+
+const PLAYING = {play: "M4 2.5v11l9-5.5z", pause: "M4 2.5h3v11H4zM9 2.5h3v11H9z"}
+
+// Calls `tick` again and again from `start(milliseconds)` to `stop()`, and `changed` after either.
+function clock(tick, changed) {
+  let timer = null
+  const turn = (to) => { clearInterval(timer); timer = to; changed() }
+  return {get on() { return timer !== null }, start: (every) => turn(setInterval(tick, every)), stop: () => turn(null)}
+}

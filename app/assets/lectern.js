@@ -60,16 +60,9 @@ export function render({model}) {
     if (url !== location.pathname + location.search) history.replaceState(null, "", url)
   }
 
-  const keys = {
+  onKeys({
     ArrowRight: () => go(1), PageDown: () => go(1), ArrowLeft: () => go(-1), PageUp: () => go(-1), Home: () => tell({go: 0}), End: () => go(model.state.count),
     " ": () => model.state.reveals ? reveal() : go(1), f: () => full.click(), "+": () => resize(size + STEP), "=": () => resize(size + STEP), "-": () => resize(size - STEP), 0: () => resize(100),
-  }
-  document.addEventListener("keydown", (event) => {
-    const target = event.composedPath()[0]
-    if (event.ctrlKey || event.metaKey || event.altKey || target.matches?.("input, select, textarea")) return
-    if (event.key === " " && target.matches?.("button, a, summary, [tabindex='0']")) return // it presses the button that has the focus
-    const act = keys[event.key]
-    if (act) { event.preventDefault(); act() }
   })
 
   function draw() {

@@ -1,7 +1,5 @@
 // The steps of a walk: play, pause, one step on or back, any of them by the slider; the arrow keys and the space bar, too.
 const ICONS = {
-  play: "M4 2.5v11l9-5.5z",
-  pause: "M4 2.5h3v11H4zM9 2.5h3v11H9z",
   first: "M3 2.5h2.2v11H3zM13 2.500v11L6 8z",
   back: "M12 2.5v11L4 8z",
   on: "M4 2.5v11l8-5.500z",
@@ -11,10 +9,10 @@ const SPEEDS = [2, 5, 10, 20]
 
 export function render({model}) {
   const tell = converse(model, draw)
-  const icon = h("path", {d: ICONS.play})
+  const icon = h("path", {d: PLAYING.play})
   const drawing = (path) => h("svg", {viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true"}, path)
   const word = h("span", {}, "Play")
-  const play = h("button", {type: "button", class: "action primary", title: "Play (space)", onclick: () => timer ? stop() : start()}, drawing(icon), word)
+  const play = h("button", {type: "button", class: "action primary", title: "Play (space)", onclick: () => playing.on ? stop() : start()}, drawing(icon), word)
   const button = (name, label, act) => h("button", {type: "button", class: "action", title: label, "aria-label": label, onclick: () => { stop(); act() }}, drawing(h("path", {d: ICONS[name]})))
   const first = button("first", "To the start (Home)", () => look(0))
   const back = button("back", "One step back (←)", () => look(at - 1))
@@ -22,9 +20,9 @@ export function render({model}) {
   const last = button("last", "To the last step (End)", () => look(model.state.last))
   const slider = h("input", {type: "range", id: "moment", min: 0, step: 1, "aria-label": "Step shown", oninput: () => { stop(); look(Number(slider.value)) }})
   const shown = h("output", {for: "moment"})
-  const speed = dropdown("speed", "Steps a second", SPEEDS.map((value) => [String(value), `${value} steps/s`]), () => { if (timer) { stop(); start() } })
+  const speed = dropdown("speed", "Steps a second", SPEEDS.map((value) => [String(value), `${value} steps/s`]), () => { if (playing.on) start() })
   speed.set("5")
-  let timer = null, at = 0, walk = 0, wanted = null
+  let at = 0, walk = 0, wanted = null
 
   // One message at a time: the next leaves when the page has answered the last.
   function look(step) {
@@ -34,19 +32,14 @@ export function render({model}) {
     if (tell.answered()) tell({moment: at})
     else wanted = at
   }
+  const playing = clock(() => { if (at >= model.state.last) stop(); else look(at + 1) }, () => {
+    icon.setAttribute("d", playing.on ? PLAYING.pause : PLAYING.play)
+    setText(word, playing.on ? "Pause" : "Play")
+  })
+  const stop = playing.stop
   function start() {
     if (at >= model.state.last) look(0)
-    timer = setInterval(() => { if (at >= model.state.last) stop(); else look(at + 1) }, 1000 / Number(speed.element.value))
-    label()
-  }
-  function stop() {
-    clearInterval(timer)
-    timer = null
-    label()
-  }
-  function label() {
-    icon.setAttribute("d", timer ? ICONS.pause : ICONS.play)
-    setText(word, timer ? "Pause" : "Play")
+    playing.start(1000 / Number(speed.element.value))
   }
   function say() {
     setText(shown, `step ${at.toLocaleString("en")} of ${(model.state.last ?? 0).toLocaleString("en")}`)
@@ -65,15 +58,8 @@ export function render({model}) {
     say()
   }
 
-  const keys = {ArrowRight: () => { stop(); look(at + 1) }, ArrowLeft: () => { stop(); look(at - 1) }, PageDown: () => { stop(); look(at + 1) }, PageUp: () => { stop(); look(at - 1) },
-    Home: () => { stop(); look(0) }, End: () => { stop(); look(model.state.last) }, " ": () => play.click()}
-  document.addEventListener("keydown", (event) => {
-    const target = event.composedPath()[0]
-    if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || target.matches?.("input, select, textarea")) return
-    if (event.key === " " && target.matches?.("button, a, summary, [tabindex='0']")) return // it presses the button that has the focus
-    const act = keys[event.key]
-    if (act) { event.preventDefault(); act() }
-  })
+  onKeys({ArrowRight: () => { stop(); look(at + 1) }, ArrowLeft: () => { stop(); look(at - 1) }, PageDown: () => { stop(); look(at + 1) }, PageUp: () => { stop(); look(at - 1) },
+    Home: () => { stop(); look(0) }, End: () => { stop(); look(model.state.last) }, " ": () => play.click()})
 
   draw()
   return h("div", {class: "deck player"},
