@@ -55,7 +55,9 @@ def test_every_control_of_the_toy_lab(tour):
         page.get_by_role("radio", name="Quartic", exact=True).check()
         page.get_by_role("radio", name="GD", exact=True).check()
         for place in ("Rest", "At the edge", "Just above", "2-cycle", "Period 4", "Chaos"):
-            button = page.get_by_role("group", name="Set η").get_by_role("button", name=place, exact=True)  # a legend may have an entry of that name
+            button = page.get_by_role("group", name="Set η").get_by_role(
+                "button", name=place, exact=True
+            )  # a legend may have an entry of that name
             visit.until(lambda button=button: button.get_attribute("aria-disabled") == "false", 120)
             address = page.url
             button.click()
