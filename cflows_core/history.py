@@ -149,8 +149,12 @@ class History:
             self._event_rows.extend([row] * len(frame.events))
             self._n = row + 1
 
-    def extend(self, rows: dict[str, Any]) -> None:
-        """Add rows that another history packed with `pack`."""
+    def extend(self, rows: dict[str, Any], after: int | None = None) -> int:
+        """Add rows that another history packed with `pack`, those beyond optimizer step `after` alone if it is given; how many."""
+        if after is not None:
+            whole = History()
+            whole.extend(rows)
+            rows = whole.pack(whole._place(after))
         n, columns = rows["n"], rows["columns"]
         self._reserve(self._n + n)
         for key, values in columns.items():
@@ -159,6 +163,7 @@ class History:
             self._event_rows.append(self._n + row)
             self._events.append(Event(*event))
         self._n += n
+        return n
 
     def pack(self, start: int = 0, stop: int | None = None) -> dict[str, Any]:
         """The rows `start` to `stop`, or all, as plain arrays and tuples: what a worker sends."""
@@ -175,6 +180,16 @@ class History:
     def until(self, step: int) -> History:
         """The rows before optimizer step `step`, as an independent history."""
         return self._first(int(np.searchsorted(self.steps, step)))
+
+    def beyond(self, step: int) -> History:
+        """The rows beyond optimizer step `step`, as an independent history."""
+        other = History()
+        other.extend(self.pack(self._place(step)))
+        return other
+
+    def _place(self, step: int) -> int:
+        """How many rows there are up to an optimizer step, itself included."""
+        return int(np.searchsorted(self.steps, step, side="right"))
 
     def _first(self, n: int) -> History:
         """An independent history of the first n rows, with room for some more."""

@@ -82,18 +82,21 @@ class SimulationActor:
         self._thread = WorkThread(run_config.threads or self._threads)
         return await self._begin(lambda: SimulationHost.start(run_config, out, **problem))
 
-    async def adopt(self, token: str, out: str | None) -> dict[str, Any]:
+    async def adopt(self, token: str, out: str | None, behind: bool = False) -> dict[str, Any]:
         """Take over the fork that another actor of this process parked; its state. Raises StoreError."""
         simulation, self._thread = _parked.pop(token)
-        return await self._begin(lambda: SimulationHost.adopt(simulation, out))
+        return await self._begin(lambda: SimulationHost.adopt(simulation, out, behind))
 
-    async def resume(self, path: str, record: bool, objective: Objective | None, known: int = -1) -> tuple[dict[str, Any], dict[str, Any]]:
+    async def resume(
+        self, path: str, record: bool, objective: Objective | None, known: int = -1, config: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Go on with a stored run; its history's rows unless the caller knows all up to `known`, and its state. Raises StoreError."""
         self._thread = WorkThread(self._threads)
         rows: list[dict[str, Any]] = []
 
         def load() -> SimulationHost:
-            host, history = SimulationHost.resume(path, record, objective, known)
+            whole = None if config is None else RunConfig.from_dict(config)
+            host, history = SimulationHost.resume(path, record, objective, known, whole)
             use_threads(host.simulation.config.threads)  # known only now
             rows.append(history.pack())
             return host

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cflows_core.config import RunConfig
 from cflows_core.engine.backends import Backend, Handle, InProcess, WorkerLost
 from cflows_core.engine.dask_cluster import DaskCluster
+from cflows_core.engine.journal import Journal
+from cflows_core.engine.queue import Queue
 from cflows_core.engine.runner import Runner
-from cflows_core.errors import CflowsError, ConfigError, EngineError
+from cflows_core.errors import CflowsError, ConfigError, EngineError, StoreError
 from cflows_core.history import History
 
 if TYPE_CHECKING:
@@ -21,12 +25,14 @@ if TYPE_CHECKING:
     from cflows_core.problems.objective import Objective
 
 PathLike = str | os.PathLike[str]
+logger = logging.getLogger("cflows")
 
 
 class Engine:
     """Where simulations run. Made by `local`, `connect` or `in_process`; asynchronous, for one event loop.
 
-    start_seconds: how long it took until runs could be started; workers then warm up by themselves (see `ready`).
+    start_seconds: how long it took until runs could be started; workers then warm up by themselves (see `ready`). journal: where runs
+    are stored that name no path; without one they are lost with their workers. queue: which runs compute when many go (all, at first).
 
     >>> async with Engine.in_process() as engine:                       # doctest: +SKIP
     ...     runner = await engine.start(RunConfig(warm_start=240))
@@ -36,9 +42,11 @@ class Engine:
     def __init__(self, backend: Backend, start_seconds: float = 0.0):
         self.backend = backend
         self.start_seconds = start_seconds
+        self.journal: Journal | None = None
+        self.queue = Queue()
         self._runners: list[Runner] = []
         self._opening: set[asyncio.Task[Any]] = set()
-        self._shared: dict[tuple[str, str | None], asyncio.Task[Runner]] = {}
+        self._shared: dict[tuple[str, str | None], asyncio.Task[Runner]] = {}  # by configuration and path
 
     @classmethod
     async def local(cls, n_workers: int = 1, threads: int = 1, problems: Sequence[ProblemFile] = ()) -> Engine:
@@ -73,37 +81,52 @@ class Engine:
         """Wait until every worker has imported and rehearsed what a run needs; the seconds that took each."""
         return await self.backend.ready()
 
-    async def start(self, config: RunConfig, out: PathLike | None = None, *, share: bool = True, **problem: Any) -> Runner:
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """The runs that are open."""
+        return tuple(self._runners)
+
+    async def start(
+        self,
+        config: RunConfig,
+        out: PathLike | None = None,
+        *,
+        share: bool = True,
+        owner: str = "",
+        base: PathLike | None = None,
+        history: History | None = None,
+        **problem: Any,
+    ) -> Runner:
         """A paused run of `config`, stored at `out` if given; `objective` and `weights` replace the problem's fields.
 
-        An identical run that nobody has changed is shared: the same runner, with one viewer more, unless `share` is
-        false. The caller is a viewer, and calls `release` when done. Raises CflowsError for what is wrong with the
-        configuration, the data or the path.
+        An identical run that nobody has changed is shared: the same runner, with one viewer more, unless `share` is false. Without `out`
+        it is stored in the journal, where there is one, and goes on from an identical one there. base: a stored run of the same
+        configuration from which to go on where the journal has none that got as far; its store is only read; history: its rows, if
+        the caller has read them. owner: for whom it is computed, which the queue goes by. The caller is a viewer, and calls `release`
+        when done. Raises CflowsError for what is wrong with the configuration, the data or the path.
         """
         path = None if out is None else os.fspath(out)
-        task = None
-        if share and not problem:
-            task = self._shared.get((config.hash, path))
+        share = share and not problem
+        task = self._shared.get((config.hash, path)) if share else None
         if task is None or not _still_same(task, config):
-            task = self._open("start", (config.to_dict(), path, problem), path, problem=problem)
-            if share and not problem:
+            if path is None and not problem:
+                task = self._later(self._begun(config, share, owner, base, history))
+            else:
+                task = self._open("start", (config.to_dict(), path, problem), path, problem=problem, owner=owner)
+            if share:
                 self._shared[config.hash, path] = task
         return await self._view(task)
 
     async def resume(
         self, path: PathLike, *, record: bool = True, objective: Objective | None = None, history: History | None = None
     ) -> Runner:
-        """A paused run from a stored one's last checkpoint, with its history up to there.
+        """A paused run from a stored one's last checkpoint, with all that is stored: steps after the checkpoint are computed again unseen.
 
         It goes on writing to `path`; `record=False` leaves the store as it is. `objective` again, if the run was started
         on one of your own. `history`: the run's rows, if the caller has read them already, so that the worker need not
         read and send them. Raises StoreError where there is no run, or another recorder at work.
         """
-        name = os.fspath(path)
-        problem = {} if objective is None else {"objective": objective}
-        known = int(history.steps[-1]) if history else -1
-        args = (name, record, objective, known)
-        return await self._view(self._open("resume", args, name if record else None, problem=problem, history=history))
+        return await self._view(self._later(self._resumed(os.fspath(path), record, objective, history, "")))
 
     async def close(self) -> None:
         """Close every run, then the workers this engine started."""
@@ -144,6 +167,31 @@ class Engine:
         task.add_done_callback(self._opening.discard)
         return task
 
+    async def _begun(self, config: RunConfig, share: bool, owner: str, base: PathLike | None, history: History | None) -> Runner:
+        """A runner for `config`, in the journal: on from what is stored there or at `base`, or from the beginning."""
+        if self.journal is None:
+            if base is not None:
+                return await self._resumed(os.fspath(base), False, None, history, owner)
+            return await self._opened("start", (config.to_dict(), None, {}), None, owner=owner)
+        path = None
+        try:
+            place, there = await asyncio.to_thread(self.journal.place, config, base, not share)
+            if there:
+                return await self._resumed(os.fspath(place), True, None, history, owner)
+            path = os.fspath(place)
+        except StoreError as problem:
+            # What is there cannot be gone on with, or nothing can be stored: that is no reason not to compute.
+            logger.warning("%s", problem)
+        return await self._opened("start", (config.to_dict(), path, {}), path, owner=owner)
+
+    def _resumed(
+        self, path: str, record: bool, objective: Objective | None, history: History | None, owner: str
+    ) -> Coroutine[Any, Any, Runner]:
+        known = int(history.steps[-1]) if history else -1
+        problem = {} if objective is None else {"objective": objective}
+        args = (path, record, objective, known)
+        return self._opened("resume", args, path if record else None, problem=problem, history=history, owner=owner)
+
     async def _opened(
         self,
         method: str,
@@ -153,6 +201,7 @@ class Engine:
         problem: dict[str, Any] | None = None,
         history: History | None = None,
         near: Handle | None = None,
+        owner: str = "",
     ) -> Runner:
         """A runner whose actor began by `method`: "start", "resume" or "adopt"."""
         handle: Handle | None = None
@@ -170,14 +219,34 @@ class Engine:
             raise
         if method == "resume":
             rows, state = state
-            if history and not rows["n"]:
-                history = await asyncio.to_thread(history.until, state["step"])
-            else:
-                history = History()
-                history.extend(rows)
-        runner = Runner(self, handle, state, out, history, problem)
+            history = History() if history is None else await asyncio.to_thread(history.copy)
+            history.extend(rows)
+        runner = Runner(self, handle, state, out, history, problem, owner)
         self._runners.append(runner)
         return runner
+
+    async def _again(
+        self, path: str, objective: Objective | None, known: int, config: RunConfig
+    ) -> tuple[Handle, dict[str, Any], dict[str, Any]]:
+        """A stored run in another worker: its actor, rows beyond step `known`, and state. Raises CflowsError."""
+        handle = await self.backend.place()
+        try:
+            rows, state = await handle.call("resume", path, True, objective, known, config.to_dict())
+        except CflowsError:
+            with suppress(CflowsError):
+                await handle.close()
+            raise
+        return handle, rows, state
+
+    async def _copied(self, path: str, config: RunConfig) -> str | None:
+        """A copy of a run of the journal, for a fork; None where there is no journal, or no room."""
+        if self.journal is None:
+            return None
+        try:
+            return os.fspath(await asyncio.to_thread(self.journal.copy, Path(path), config))
+        except StoreError as problem:
+            logger.warning("%s", problem)
+            return None
 
     def _forget(self, runner: Runner) -> None:
         if runner in self._runners:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cflows_core.config import RunConfig
@@ -55,11 +56,12 @@ class SimulationHost:
         return cls.adopt(Simulation(config, **problem), out)
 
     @classmethod
-    def resume(cls, path: str, record: bool, objective: Objective | None, known: int = -1) -> tuple[SimulationHost, History]:
-        """A stored run from its last checkpoint and its history up to there; `record`: go on writing to `path`.
+    def resume(
+        cls, path: str, record: bool, objective: Objective | None, known: int = -1, config: RunConfig | None = None
+    ) -> tuple[SimulationHost, History]:
+        """A stored run from its last checkpoint, and all its rows beyond step `known`; `record`: go on writing to `path`.
 
-        objective: again that of a run on an objective of one's own. known: the last step of which the caller has the history; nothing
-        is read if that is all. Raises StoreError.
+        objective: again that of a run on an objective of one's own. config: with changes that were not stored any more, which are made again. Raises StoreError.
         """
         from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
@@ -68,14 +70,25 @@ class SimulationHost:
         # Killed before its first checkpoint: from the beginning, which repeats what is stored.
         saved = run.checkpoint_path
         simulation = Simulation.load(saved, objective) if saved else Simulation(run.config, objective)
-        simulation.config = run.config  # with the changes made after the checkpoint, which are to be replayed
-        history = History() if known + 1 >= simulation.step_number else History.from_run(run).until(simulation.step_number)
-        return cls(simulation, Recorder.reopen(path) if record else None), history
+        simulation.config = config or run.config  # with the changes made after the checkpoint, which are to be replayed
+        history = History() if not run.rows or known >= run.steps[-1] else History.from_run(run).beyond(known)
+        recorder = Recorder.reopen(path) if record else None
+        if recorder is not None:
+            recorder.config = simulation.config
+        return cls(simulation, recorder), history
 
     @classmethod
-    def adopt(cls, simulation: Simulation, out: str | None) -> SimulationHost:
-        """A simulation that exists already, stored from here on at `out` if given. Raises StoreError."""
-        return cls(simulation, _recorder(simulation, out))
+    def adopt(cls, simulation: Simulation, out: str | None, behind: bool = False) -> SimulationHost:
+        """A simulation that exists already, stored from here on at `out` if given; `behind` the rows of its past that lie there. Raises StoreError."""
+        from cflows_core.store import Recorder
+
+        if out is None:
+            return cls(simulation, None)
+        if not behind:
+            return cls(simulation, Recorder(out, simulation.config, Facts.of(simulation.objective).to_plain()))
+        recorder = Recorder.reopen(out)
+        recorder.checkpoint(simulation)
+        return cls(simulation, recorder)
 
     def state(self) -> dict[str, Any]:
         """Where the simulation stands and how it runs, as plain values."""
@@ -168,11 +181,3 @@ class SimulationHost:
                 recorder.checkpoint(self.simulation)
             finally:
                 recorder.close()
-
-
-def _recorder(simulation: Simulation, out: str | None) -> Recorder | None:
-    if out is None:
-        return None
-    from cflows_core.store import Recorder
-
-    return Recorder(out, simulation.config, Facts.of(simulation.objective).to_plain())

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cflows_core.engine.engine import Engine
 
 logger = logging.getLogger("cflows")
+RETRY_SECONDS = (0.0, 1.0, 4.0)  # before each attempt to go on elsewhere after a lost worker
+ACT_HERE = ("set", "extend", "park")  # calls that are about the step at which the drawing ends
 
 
 class Runner:
@@ -35,8 +37,9 @@ class Runner:
     >>> frames, cursor = runner.since(cursor)                            # doctest: +SKIP
     >>> rows = runner.history.since(cursor)                              # doctest: +SKIP
 
-    error: one sentence once something went wrong, else "". After a full disk `run` tries again; after a lost worker
-        this runner cannot go on, but `Engine.resume` continues a stored run. The history stays in every case.
+    error: one sentence once something went wrong, else "". After a full disk `run` tries again. A stored run whose worker is lost goes on
+        in another one from its checkpoint, by itself; one that is not stored cannot go on. The history stays in every case.
+    owner: for whom it is computed. turn: its place in the engine's queue, or its wait for one.
     config: the configuration with its `changes`. out: the run's store, or None. info: the worker process, and what `facts` says.
     finished: the planned steps are done (`extend` allows more). viewers: how many hold it (`retain`, `release`).
     """
@@ -49,8 +52,9 @@ class Runner:
         out: str | None = None,
         history: History | None = None,
         problem: dict[str, Any] | None = None,
+        owner: str = "",
     ):
-        self.out = out
+        self.out, self.owner = out, owner
         self.history = History() if history is None else history
         self.viewers = 0
         self.closed = False
@@ -63,6 +67,8 @@ class Runner:
         self._news = asyncio.Event()  # set, and replaced, whenever something changes
         self._wake = asyncio.Event()  # ends a slow run's wait for its next step
         self._rate, self._balance = Rate(), Balance()
+        self._seen = int(self.history.steps[-1]) if len(self.history) else -1  # steps up to it are computed again unseen
+        self.turn = engine.queue.join(owner, self._needs)
         self._take(state)
 
     # Reading
@@ -108,8 +114,8 @@ class Runner:
 
     @property
     def error(self) -> str:
-        if not self._error and not self.closed and self._handle.lost:
-            self._lose()
+        if not self._error and not self.closed and self.out is None and self._handle.lost:
+            self._lose("")
         return self._error
 
     @property
@@ -143,9 +149,9 @@ class Runner:
 
     def run(self) -> None:
         """Go on until paused, finished, or something goes wrong; without effect on a closed, finished or lost run."""
-        if self._wanted or self.finished or self.closed or (self.error and self._lost):
+        if self._wanted or self.finished or self.closed or (self.error and self._lost and self.out is None):
             return
-        self._error = ""
+        self._error, self._lost = "", False
         self._wanted = True
         self._driver = asyncio.ensure_future(self._drive(self._driver))
         self._notify()
@@ -153,6 +159,7 @@ class Runner:
     def pause(self) -> None:
         """Ask for no more steps; those being computed still arrive (80 ms of them, or one that takes longer)."""
         self._wanted = False
+        self.turn.leave()
         self._wake.set()
 
     async def paused(self) -> None:
@@ -168,6 +175,8 @@ class Runner:
         await self.paused()
         self._must_live()
         self._error = ""
+        async with self._turn:
+            await self._catch_up()
         while n > 0 and not self.finished:
             n -= await self._advance(SLICE_SECONDS, n)
             if self.error:
@@ -191,13 +200,22 @@ class Runner:
         self._take(await self._ask("extend", steps))
         self._notify()
 
-    async def fork(self, out: str | os.PathLike[str] | None = None) -> Runner:
-        """A paused second run that shares this one's past, stored only if `out` is given; its caller is its viewer."""
-        path = None if out is None else os.fspath(out)
-        token = await self._ask("park")
-        args, history = (token, path), self.history.copy()
-        opening = self._engine._open("adopt", args, path, problem=self._problem, history=history, near=self._handle)
-        fork = await self._engine._view(opening)
+    async def fork(self, out: str | os.PathLike[str] | None = None, owner: str = "") -> Runner:
+        """A paused second run that shares this one's past, stored from here on at `out` if given; its caller is its viewer.
+
+        Without `out` the fork of a run in the journal is there, too, its past included.
+        """
+        path, behind = None if out is None else os.fspath(out), False
+        self._must_live()
+        async with self._turn:  # the simulation must not go on meanwhile
+            token = await self._call("park")
+            if path is None and self.out is not None:
+                await self._call("commit")
+                path = await self._engine._copied(self.out, self.config)
+                behind = path is not None
+            history = self.history.copy()
+        rest = {"problem": self._problem, "history": history, "near": self._handle, "owner": owner or self.owner}
+        fork = await self._engine._view(self._engine._open("adopt", (token, path, behind), path, **rest))
         fork.speed = self.speed
         return fork
 
@@ -206,7 +224,7 @@ class Runner:
 
         The caller becomes its viewer and releases this one.
         """
-        fresh = await self._engine.start(self.config.replace(changes=()), out, share=False, **self._problem)
+        fresh = await self._engine.start(self.config.replace(changes=()), out, share=False, owner=self.owner, **self._problem)
         fresh.speed = self.speed
         await self.release()
         return fresh
@@ -250,6 +268,11 @@ class Runner:
         self._balance.start(time.monotonic())
         try:
             while self._wanted and not self.finished and not self._error:
+                if self.turn.over:
+                    self.turn.leave()
+                if not self.turn.begun:
+                    await self.turn.take()
+                    continue
                 allowed, wait = pace.allowance(self._speed, time.monotonic())
                 if allowed == 0:
                     self._wake.clear()
@@ -266,9 +289,20 @@ class Runner:
             logger.exception("the driver of a run failed")
             self._error = f"The run was interrupted ({describe(problem)}): its history is kept, and Run goes on."
         finally:
+            self.turn.leave()
             if self._driver is asyncio.current_task():  # else it was paused and run again meanwhile
                 self._wanted = False
             self._notify()
+
+    def _needs(self) -> float:
+        """Seconds of computing that the run still needs at the rate of its last ones; endless where none is known."""
+        left = self.config.warm_start + self.config.steps - self._step
+        return left / self._rate.value if self._rate.value else math.inf
+
+    async def _catch_up(self) -> None:
+        """Compute again what is drawn already and the last checkpoint lacks, so that what is asked for next acts where the drawing ends."""
+        while self._step <= self._seen and not self.finished and not self.error:
+            await self._compute(SLICE_SECONDS, self._seen - self._step + 1)
 
     async def _advance(self, seconds: float, max_steps: int | None) -> int:
         """Ask for a slice; the number of its steps. Shielded: a caller that is cancelled loses no frames."""
@@ -276,20 +310,24 @@ class Runner:
 
     async def _slice(self, seconds: float, max_steps: int | None) -> int:
         async with self._turn:
-            try:
-                rows, info = await self._handle.call("advance", seconds, max_steps)
-            except WorkerLost:
-                self._lose()
-                return 0
-            self.history.extend(rows)
-            self._step, self.finished = info["step"], info["finished"]
-            self._rate.add(rows["n"], time.monotonic())
-            self._balance.add(time.monotonic(), computing=info["seconds"])
-            if info["error"]:
-                self._error = info["error"]
-                self._wanted = False
-            self._notify()
-            return rows["n"]
+            return await self._compute(seconds, max_steps)
+
+    async def _compute(self, seconds: float, max_steps: int | None) -> int:
+        """Steps that nobody has seen yet, how many; as the other methods below, for callers that hold `_turn`."""
+        try:
+            rows, info = await self._handle.call("advance", seconds, max_steps)
+        except WorkerLost:
+            await self._recover()
+            return 0
+        new = self.history.extend(rows, self._seen if self._step <= self._seen else None)
+        self._step, self.finished = info["step"], info["finished"]
+        self._rate.add(rows["n"], time.monotonic())
+        self._balance.add(time.monotonic(), computing=info["seconds"])
+        if info["error"]:
+            self._error = info["error"]
+            self._wanted = False
+        self._notify()
+        return new
 
     async def _commit(self) -> None:
         if self.out is not None:
@@ -300,12 +338,38 @@ class Runner:
 
     async def _ask(self, method: str, *args: Any) -> Any:
         self._must_live()
-        try:
-            async with self._turn:
+        async with self._turn:
+            return await self._call(method, *args)
+
+    async def _call(self, method: str, *args: Any) -> Any:
+        """What the actor answers, or the one that takes its place. Raises EngineError where none does."""
+        while True:
+            if method in ACT_HERE:
+                await self._catch_up()
+            self._must_live()
+            try:
                 return await self._handle.call(method, *args)
-        except WorkerLost:
-            self._lose()
-            raise EngineError(self._error) from None
+            except WorkerLost:
+                await self._recover()
+
+    async def _recover(self) -> None:
+        """After a lost worker: go on in another one from the last checkpoint, or say that it cannot be."""
+        self._seen = int(self.history.steps[-1]) if len(self.history) else -1
+        reason = ""
+        for wait in RETRY_SECONDS if self.out is not None else ():
+            await asyncio.sleep(wait)
+            try:
+                self._handle, rows, state = await self._engine._again(self.out, self._problem.get("objective"), self._seen, self.config)
+            except CflowsError as problem:
+                reason = str(problem)
+                continue
+            logger.warning("the worker of a run was lost at step %d: it goes on from step %d elsewhere", self._seen, state["step"])
+            self.history.extend(rows)
+            self._seen = int(self.history.steps[-1]) if len(self.history) else -1
+            self._take(state)
+            self._notify()
+            return
+        self._lose(reason)
 
     def _must_live(self) -> None:
         if self.closed:
@@ -313,13 +377,16 @@ class Runner:
         if self.error and self._lost:
             raise EngineError(self._error)
 
-    def _lose(self) -> None:
-        if self.out is None:
-            remains = "what is drawn remains, but it was not stored, so Reset starts the run again"
-        else:
-            remains = f"every committed step is in {self.out}, and resuming it goes on from its last checkpoint"
+    def _lose(self, reason: str) -> None:
+        """The worker is gone, and none takes its place."""
         at = f"{self.step_number:,}"
-        self._error = f"The worker process of this run was lost at step {at} (killed, or out of memory): {remains}."
+        lost = f"The worker process of this run was lost at step {at} (killed, or out of memory)"
+        if self.out is None:
+            self._error = f"{lost}: what is drawn remains, but it was not stored, so Reset starts the run again."
+        else:
+            self._error = (
+                f"{lost}: every committed step is in {self.out}, and Run tries again to go on from the last checkpoint. {reason}".rstrip()
+            )
         self._lost, self._wanted = True, False
         self._notify()
 
