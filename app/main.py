@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import re
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from tornado.websocket import WebSocketClosedError
 
 from cflows_app import share
 from cflows_app.ahead import Ahead
+from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
 from cflows_app.lessons.library import Library
@@ -34,10 +36,15 @@ from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
 from cflows_core.engine import Engine
+from cflows_core.engine.journal import Journal
+from cflows_core.engine.queue import Queue
 from cflows_core.errors import EngineError
 from cflows_core.problems import files
 from cflows_core.problems.files import ProblemFile
 
+AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
+JOURNAL = ".journal"
+BROWSER = re.compile(r"[0-9a-f]{32}")
 TICK = 50  # milliseconds between looks for news
 EVERYWHERE = ("", "0.0.0.0", "::")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -55,21 +62,31 @@ def serve(
     problems: Sequence[ProblemFile] = (),
     runs: Path = Path("runs"),
     lessons: Path | None = None,
+    at_once: int = AT_ONCE,
+    allowance: Allowance = ANYTHING,
 ) -> None:
     """Serve the dashboard until interrupted.
 
     port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. cluster: the address of
     a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
     names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
-    beside the data sets. runs: the folder in which runs are kept, opened and compared. lessons: a folder of lessons of one's own
+    beside the data sets. runs: the folder in which runs are kept, opened and compared; what is computed is stored there, too, in `JOURNAL`.
+    at_once: how many runs compute at a time, 0 for any number; the others take turns with them. allowance: what one visitor may have
+    computed. lessons: a folder of lessons of one's own
     (docs/lessons.md). Raises EngineError where no worker, or no port, is to be had.
     """
     files.use(problems)
     make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
-    make_engine = partial(make_engine, problems=problems)
+    make_engine = partial(_engine, partial(make_engine, problems=problems), Journal(runs / JOURNAL), at_once)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs), Library(lessons)))
+        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs), Library(lessons), allowance))
+
+
+async def _engine(make: Callable[[], Awaitable[Engine]], journal: Journal, at_once: int) -> Engine:
+    engine = await make()
+    engine.journal, engine.queue = journal, Queue(at_once)
+    return engine
 
 
 async def _serve(
@@ -80,6 +97,7 @@ async def _serve(
     origins: Sequence[str],
     shelf: Shelf,
     library: Library,
+    allowance: Allowance,
 ) -> None:
     health = Health()
     asyncio.get_running_loop().set_exception_handler(_tell)
@@ -87,10 +105,15 @@ async def _serve(
         exports = Exports()
         pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf)))))
         await pages.ready()
+
+        def greeted(session: Session) -> Session:
+            session.visitor = Visitor(_visitor(), allowance)
+            return session
+
         routes = {
-            "/": lambda: explore(pages.take()),
+            "/": lambda: explore(pages.take(), greeted),
             "/compare": lambda: compare(ComparePage(shelf)),
-            "/lessons": lambda: lessons(LessonsPage(Session(engine, shelf=shelf), library)),
+            "/lessons": lambda: lessons(LessonsPage(greeted(Session(engine, shelf=shelf)), library)),
             "/toylab": lambda: toylab(ToyLabPage()),
             "/gallery": lambda: gallery(GalleryPage()),
         }
@@ -158,8 +181,9 @@ def _server(
     )
 
 
-def explore(page: ExplorePage) -> pn.Template:
+def explore(page: ExplorePage, greeted: Callable[[Session], Session]) -> pn.Template:
     """The page Explore for one visitor, with what its address asks for."""
+    greeted(page.session)
     runs = share.runs_asked(pn.state.session_args)
     if runs:
         page.session.visit(runs[-1])
@@ -212,6 +236,18 @@ def _alive(page: Page) -> pn.Template:
         document.on_event(DocumentReady, begin)
         document.on_session_destroyed(lambda _: asyncio.ensure_future(page.leave()))
     return page_template(page, theme)
+
+
+def _visitor() -> str:
+    """What tells visitors apart: who is signed in, else the browser (page.js), else the page."""
+    user = pn.state.user
+    if user and user != "guest":
+        return f"user {user}"
+    browser = pn.state.cookies.get("cflows-visitor", "")
+    if BROWSER.fullmatch(browser):
+        return f"browser {browser}"
+    context = pn.state.curdoc.session_context if pn.state.curdoc is not None else None
+    return f"page {context.id}" if context is not None else ""
 
 
 def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

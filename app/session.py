@@ -13,114 +13,44 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import param
-
-from cflows_app.editing import changed, exists, fitting, number, present
+from cflows_app.allowance import Visitor
+from cflows_app.editing import exists, fitting, number
 from cflows_app.export import snapshot
+from cflows_app.scene import Scene
 from cflows_app.share import Asked
 from cflows_app.shelf import Shelf
 from cflows_app.stored import Stored, stored_run
 from cflows_core.config import FLOW_NAMES, RunConfig
 from cflows_core.engine import Engine, Runner
+from cflows_core.engine.journal import Journal
 from cflows_core.errors import CflowsError, ConfigError, StoreError
-from cflows_core.facts import Facts
 from cflows_core.history import History
 from cflows_core.presets import PRESETS
 from cflows_core.rules import ABLATIONS
+from cflows_core.store import Run
 
 logger = logging.getLogger("cflows")
 
 CUSTOM = "custom"
 
 
-class Session(param.Parameterized):
+class Session(Scene):
     """State of one visitor.
 
     engine: awaited, so that a page may open while workers start. shelf: where runs are kept. To be released when the visitor leaves.
     """
 
-    preset = param.String(doc="Name of the preset that the configuration began as, or `custom`.")
-    config = param.ClassSelector(class_=RunConfig, doc="The configuration in the controls: what Run, or a new run, computes.")
-    errors = param.Dict(default={}, doc="Field -> sentence on why the value in its control was not taken.")
-    error = param.String(doc="Sentence on what went wrong with the run or an action, or nothing.")
-    busy = param.Boolean(doc="An action is being carried out.")
-    opening = param.String(doc="Name of the run of the shelf that is being read, or nothing.")
-    shown = param.List(default=list(FLOW_NAMES), doc="The flows whose curves are drawn.")
-    kept = param.Tuple(default=(0, "", ""), length=3, doc="How often a run was to be kept; the last one's name, or why it could not be.")
-    speed = param.Number(default=None, allow_None=True, doc="Most steps a second, None: as fast as possible.")
-
     def __init__(self, engine: Callable[[], Awaitable[Engine]], preset: str = "", shelf: Shelf | None = None):
         name = preset or next(iter(PRESETS))
         super().__init__(preset=name, config=PRESETS[name].config)
         self.shelf = shelf or Shelf(Path("runs"))
+        self.visitor = Visitor()
         self._engine = engine
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
-        self._nothing = History()  # another one whenever the visitor turns to something else
         self._subject = self._nothing  # what the present action is about
-        self._edited: dict[str, Any] = {}  # live fields whose new values the run does not have yet
         self._left = False
-        self.runner: Runner | None = None
-        self.former: Runner | None = None  # the version that `runner` was forked from, which goes on beside it
-        self.stored: Stored | None = None
         self._take(name)
-
-    # -- reading ------------------------------------------------------------------------------------------------------------------
-    @property
-    def history(self) -> History:
-        """What is to be drawn."""
-        if self.runner is not None:
-            return self.runner.history
-        return self._nothing if self.stored is None else self.stored.history
-
-    @property
-    def run_config(self) -> RunConfig:
-        """The configuration of what is drawn, with its changes."""
-        if self.runner is not None:
-            return self.runner.config
-        return self.config if self.stored is None else self.stored.config
-
-    @property
-    def facts(self) -> Facts:
-        """What is known of where and how that is computed."""
-        if self.runner is not None:
-            return self.runner.facts
-        return Facts() if self.stored is None else self.stored.facts
-
-    @property
-    def controls(self) -> RunConfig:
-        """The configuration in the controls, live fields as the next step takes them, without changes."""
-        live = {name: present(self.run_config, name, self._next) for name in RunConfig.LIVE} | self._edited
-        if not self.config.changes and all(getattr(self.config, name) == value for name, value in live.items()):
-            return self.config
-        return changed(self.config, tuple(live.items()))
-
-    @property
-    def shared(self) -> RunConfig:
-        """The configuration that gives again what is drawn, with what the controls would change in it from the next step on."""
-        config, edited = self.run_config, self._pending(self.run_config)
-        return config.replace(changes=[*config.changes, *((self._next, *change) for change in edited.items())]) if edited else config
-
-    @property
-    def threads(self) -> int:
-        """PyTorch's threads in the run, on which its last bits depend; 0 where it is not known yet."""
-        return self.run_config.threads if self.runner is None else self.runner.facts.threads
-
-    @property
-    def status(self) -> str:
-        """new, stored, starting, running, paused, finished or failed."""
-        if self.runner is None:
-            return "starting" if self.busy else "new" if self.stored is None else "stored"
-        if self.runner.error:
-            return "failed"
-        if self.runner.running or self.runner.pausing:
-            return "running"
-        return "finished" if self.runner.finished else "paused"
-
-    @property
-    def sentence(self) -> str:
-        """What went wrong with the run or the last action, or nothing."""
-        return self.error or (self.runner.error if self.runner is not None else "")
 
     # -- actions ------------------------------------------------------------------------------------------------------------------
     def do(self, action: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> asyncio.Task[None]:
@@ -132,13 +62,14 @@ class Session(param.Parameterized):
 
     async def run(self) -> None:
         """Start the configuration, or continue what is shown; a finished run goes on for as many steps again."""
+        found = self.runner is None and self.stored is None  # a finished run that somebody had computed is only shown
         runner = await self._runner()
-        if runner.viewers > 1 and not runner.running:
-            runner = await self._own()  # another viewer has paused it, and it should stay so for them
+        if runner.viewers > 1 and not runner.running and not (found and runner.finished):
+            runner = await self._own(share=True)  # another viewer has paused it, and it should stay so for them
         runner = await self._apply_live(runner)
         for version in self._versions:
-            if version.finished:
-                await version.extend(self.config.steps)
+            if version.finished and not found:
+                await self._extend(version, self.config.steps)
             version.run()
 
     async def pause(self) -> None:
@@ -157,7 +88,7 @@ class Session(param.Parameterized):
         await self._apply_live(runner)
         for version in self._versions:
             if version.finished:
-                await version.extend(1)
+                await self._extend(version, 1)
             await version.step()
 
     async def reset(self) -> None:
@@ -169,7 +100,8 @@ class Session(param.Parameterized):
     async def fork(self) -> None:
         """Go on with an independent copy of the run, and with the run itself as the `former` version: changes are the copy's."""
         runner = await self._runner()
-        running, twin = runner.running, await self._wanted(runner.fork())
+        self.visitor.may_start(runner.config, await self._engine())
+        running, twin = runner.running, await self._wanted(runner.fork(owner=self.visitor.name))
         former, self.former, self.runner = self.former, runner, twin
         if running:
             twin.run()
@@ -245,6 +177,7 @@ class Session(param.Parameterized):
             self._take(asked.preset)
         else:
             self.turn(asked.config)
+            self.do(self._join)
             self.preset = asked.preset if asked.config == PRESETS[asked.preset].config else CUSTOM
         self.error = " ".join(asked.problems)
 
@@ -280,15 +213,6 @@ class Session(param.Parameterized):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
-    @property
-    def _next(self) -> int:
-        """The step from which on a change would act."""
-        return int(self.history.steps[-1]) + 1 if len(self.history) else 1
-
-    def _pending(self, config: RunConfig) -> dict[str, Any]:
-        """What was edited and a run of `config` does not have yet."""
-        return {name: value for name, value in self._edited.items() if present(config, name, self._next) != value}
-
     def _accept(self, field: str) -> None:
         """A control's value was taken: what was said against a former one is settled."""
         self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
@@ -312,20 +236,27 @@ class Session(param.Parameterized):
     async def _runner(self, share: bool = True) -> Runner:
         """The runner of what is shown, started or resumed if there is none."""
         if self.runner is None:
-            stored, config = self.stored, self.config
+            stored, config = self.stored, self.config if self.stored is None else self.stored.config
+            if stored is not None and not stored.path.exists():
+                raise StoreError(f"{stored.path.name} was deleted, so it cannot go on: Keep what is drawn, or Reset to begin again.")
             engine = await self._engine()
-            if stored is not None:
-                if not stored.path.exists():
-                    raise StoreError(f"{stored.path.name} was deleted, so it cannot go on: Keep what is drawn, or Reset to begin again.")
-                # The stored run is everyone's first screen: go on from its checkpoint, and write nothing back.
-                made = engine.resume(stored.path, record=False, history=stored.history)
-            else:
-                made = engine.start(config, share=share)
-            self.runner = await self._wanted(made)
-            if stored is not None and len(self.runner.history) < len(stored.history):
-                since = f"from step {self.history.steps[-1]:,} on" if len(self.history) else "from its beginning"
-                self.error = f"{stored.path.name} has no checkpoint of its last step: it is computed again {since}."
+            if not share or engine.shared(config) is None:
+                self.visitor.may_start(config, engine)
+            # A stored run is everyone's first screen: its own store is never written.
+            rest = {} if stored is None else {"base": stored.path, "history": stored.history}
+            self.runner = await self._wanted(engine.start(config, share=share, owner=self.visitor.name, **rest))
         return self.runner
+
+    async def _join(self) -> None:
+        """Watch the run in the controls if somebody has it computed, or show what is stored of it."""
+        engine, config = await self._engine(), self.config
+        running = engine.shared(config)
+        if running is not None:
+            self.runner = await self._wanted(engine.start(config))
+            return
+        stored = None if engine.journal is None else await asyncio.to_thread(_stored, engine.journal, config)
+        if stored is not None and not self._superseded and self.runner is None:
+            self.stored = stored
 
     @property
     def _superseded(self) -> bool:
@@ -354,16 +285,22 @@ class Session(param.Parameterized):
         if not self._superseded:
             self.turn(stored.config, stored)
 
-    async def _own(self) -> Runner:
-        """The runner, made this visitor's own if others watch it, who keep the former one."""
+    async def _own(self, share: bool = False) -> Runner:
+        """The runner, made this visitor's own if others watch it, who keep the former one; `share`: others may join."""
         if self.runner is not None and self.runner.viewers > 1:
-            shared, twin = self.runner, await self._wanted(self.runner.fork())
+            self.visitor.may_start(self.runner.config, await self._engine())
+            shared, twin = self.runner, await self._wanted(self.runner.fork(owner=self.visitor.name, share=share))
             if shared.running:
                 twin.run()
             self.runner = twin
             await shared.release()
         assert self.runner is not None
         return self.runner
+
+    async def _extend(self, runner: Runner, steps: int) -> None:
+        """Let a run go further, as far as this visitor may."""
+        self.visitor.allowance.check(runner.config.replace(steps=runner.config.steps + steps))
+        await runner.extend(steps)
 
     async def _apply_live(self, runner: Runner) -> Runner:
         """Give the run those live fields that were edited and it does not have; the runner then is this visitor's own."""
@@ -394,6 +331,12 @@ class Session(param.Parameterized):
             task = asyncio.ensure_future(version.release())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+
+def _stored(journal: Journal, config: RunConfig) -> Stored | None:
+    """What the journal has of a configuration."""
+    found = journal.find(config)
+    return None if found is None else Stored.of(Run.open(found))
 
 
 class _Superseded(Exception):

@@ -41,14 +41,38 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tup
         return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
     if len(session.history):
         now = phase(session.history, config=session.run_config)
-        told = [("warning", note) for status, note in notes(session) if status != now.name]
+        told = waits(session) + [("warning", note) for status, note in notes(session) if status != now.name]
         if session.former is not None and len(session.former.history):
             forked = f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}."
             told.append(("remark", forked))
         return now.sentence, told
     if session.status == "starting":
         return "The worker prepares the network and the data.", []
+    if waiting := waits(session):
+        return waiting[0][1], []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
+
+
+def waits(session: Session) -> list[tuple[str, str]]:
+    """Why no new step comes although the run goes: the queue, or steps that are computed again."""
+    runner = session.runner
+    if runner is None or not runner.running:
+        return []
+    if place := runner.turn.position:
+        queue = runner.turn.queue
+        turns = "one run at a time" if queue.places == 1 else f"{queue.places} runs at a time"
+        when = f"number {place} of {queue.waiting} in the queue, and begins in {_about(runner.turn.estimate)}"
+        return [("remark", f"The server computes {turns}, in turns: this one is {when}.")]
+    if runner.catching_up:
+        return [
+            ("remark", f"The last checkpoint is older than step {runner.step_number:,}: the steps in between are computed again, unseen.")
+        ]
+    return []
+
+
+def _about(seconds: float) -> str:
+    """A length of time as one says it."""
+    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 def notes(session: Session) -> list[tuple[str, str]]:

@@ -54,6 +54,11 @@ class History:
         return self._view((*_ROW, "step"), 0)
 
     @property
+    def last(self) -> int:
+        """Optimizer step of the last row, -1 if there is none."""
+        return int(self._columns[(*_ROW, "step")][self._n - 1]) if self._n else -1
+
+    @property
     def wall_time(self) -> np.ndarray:
         """Seconds of computing since the run began, [n]."""
         return self._view((*_ROW, "wall_time"), 0)

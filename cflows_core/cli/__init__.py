@@ -93,7 +93,12 @@ def _app(given: argparse.Namespace) -> int:
         value = getattr(given, name)
         if not isinstance(value, int) or value < 1:
             raise CflowsError(f"`--{name}` must be a whole number of at least 1, got {value}: the default is 1.")
+    for name in ("at_once", "max_runs", "max_steps", "max_weights"):
+        value = getattr(given, name)
+        if not isinstance(value, int) or value < 0:
+            raise CflowsError(f"`--{name.replace('_', '-')}` must be a whole number from 1 on, or 0 for any number, got {value}.")
     try:
+        from cflows_app.allowance import Allowance
         from cflows_app.main import serve
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] in ("cflows_app", "cflows_core"):
@@ -109,6 +114,7 @@ def _app(given: argparse.Namespace) -> int:
     if lessons is not None and not lessons.is_dir():
         raise CflowsError(f"`--lessons` must name a folder that exists, got {lessons}: make it, and put a lesson into it.")
     options = {"workers": given.workers, "threads": given.threads, "cluster": given.cluster, "problems": problems}
+    options |= {"at_once": given.at_once, "allowance": Allowance(given.max_runs, given.max_steps, given.max_weights)}
     serve(given.port, given.address, given.show, runs=runs, lessons=lessons, **options)
     return 0
 

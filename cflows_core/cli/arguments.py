@@ -125,6 +125,14 @@ def build() -> SentenceParser:
     app.add_argument("--lessons", metavar="DIR", help="a folder of lessons of your own (docs/lessons.md)")
     app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
 
+    for flag_, most, default in (
+        ("--at-once", "runs that compute at a time, the others take turns", 16),
+        ("--max-runs", "runs that one visitor may have computed at a time", 0),
+        ("--max-steps", "steps of one run", 0),
+        ("--max-weights", "weights of one model", 0),
+    ):
+        app.add_argument(flag_, type=number, default=default, metavar="N", help=f"{most}; 0: any number [default {default}]")
+
     commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)
     return parser
 

@@ -86,6 +86,13 @@ class Engine:
         """The runs that are open."""
         return tuple(self._runners)
 
+    def shared(self, config: RunConfig) -> Runner | None:
+        """The open run of this very configuration that `start` would share, None if there is none."""
+        task = self._shared.get((config.hash, None))
+        if task is None or not task.done() or not _still_same(task, config):
+            return None
+        return task.result()
+
     async def start(
         self,
         config: RunConfig,
@@ -226,7 +233,7 @@ class Engine:
         return runner
 
     async def _again(
-        self, path: str, objective: Objective | None, known: int, config: RunConfig
+        self, path: str | None, objective: Objective | None, known: int, config: RunConfig
     ) -> tuple[Handle, dict[str, Any], dict[str, Any]]:
         """A stored run in another worker: its actor, rows beyond step `known`, and state. Raises CflowsError."""
         handle = await self.backend.place()
@@ -238,15 +245,25 @@ class Engine:
             raise
         return handle, rows, state
 
-    async def _copied(self, path: str, config: RunConfig) -> str | None:
-        """A copy of a run of the journal, for a fork; None where there is no journal, or no room."""
-        if self.journal is None:
-            return None
-        try:
-            return os.fspath(await asyncio.to_thread(self.journal.copy, Path(path), config))
-        except StoreError as problem:
-            logger.warning("%s", problem)
-            return None
+    async def _fork(self, runner: Runner, out: str | None, owner: str, share: bool) -> Runner:
+        """See `Runner.fork`."""
+        async with runner._turn:  # the simulation must not go on meanwhile
+            token = await runner._call("park")
+            copied = None
+            if out is None and runner.out is not None and self.journal is not None:
+                await runner._call("commit")
+                try:
+                    copied = os.fspath(await asyncio.to_thread(self.journal.copy, Path(runner.out), runner.config))
+                except StoreError as problem:
+                    logger.warning("%s", problem)
+            history = runner.history.copy()
+        rest = {"problem": runner._problem, "history": history, "near": runner._handle, "owner": owner}
+        task = self._open("adopt", (token, out or copied, copied is not None), out or copied, **rest)
+        if share:
+            self._shared[runner.config.hash, None] = task
+        fork = await self._view(task)
+        fork.speed = runner.speed
+        return fork
 
     def _forget(self, runner: Runner) -> None:
         if runner in self._runners:

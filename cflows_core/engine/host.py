@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cflows_core.config import RunConfig
@@ -61,7 +60,8 @@ class SimulationHost:
     ) -> tuple[SimulationHost, History]:
         """A stored run from its last checkpoint, and all its rows beyond step `known`; `record`: go on writing to `path`.
 
-        objective: again that of a run on an objective of one's own. config: with changes that were not stored any more, which are made again. Raises StoreError.
+        objective: again that of a run on an objective of one's own. config: with changes that were not stored any more, which are made
+        again. Raises StoreError.
         """
         from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
@@ -79,7 +79,10 @@ class SimulationHost:
 
     @classmethod
     def adopt(cls, simulation: Simulation, out: str | None, behind: bool = False) -> SimulationHost:
-        """A simulation that exists already, stored from here on at `out` if given; `behind` the rows of its past that lie there. Raises StoreError."""
+        """A simulation that exists already, stored from here on at `out` if given, `behind` the rows of its past that lie there.
+
+        Raises StoreError.
+        """
         from cflows_core.store import Recorder
 
         if out is None:

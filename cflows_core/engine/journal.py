@@ -31,7 +31,7 @@ class _Entry:
 
 
 class Journal:
-    """The runs in `folder`, each at `HASH-NUMBER.zarr`; of those that nobody writes, the oldest are deleted where all take more than `room` bytes.
+    """The runs in `folder`, each at `HASH-NUMBER.zarr`. Where they take more than `room` bytes, the oldest that nobody writes are deleted.
 
     Its methods read and write files: call them in a thread. Any of them may be called from several at a time.
     """
@@ -59,7 +59,7 @@ class Journal:
     def place(self, config: RunConfig, base: str | os.PathLike[str] | None = None, anew: bool = False) -> tuple[Path, bool]:
         """Where a run of this configuration is to be stored, and whether there is one to be gone on with; `anew`: there is none.
 
-        base: a run of the same configuration that lies elsewhere; it is copied where the journal has none that got as far. Raises StoreError.
+        base: a run of the same configuration that lies elsewhere, copied where the journal has none that got as far. Raises StoreError.
         """
         if anew:
             return self.new(config), False

@@ -14,8 +14,8 @@ QUANTUM = 10.0  # seconds of computing in one turn, while others wait
 class Queue:
     """At most `places` runs compute at a time (0: any number), the others wait for their turns.
 
-    A turn lasts until its run pauses or ends, or for `quantum` seconds if somebody waits by then. A place that becomes free goes to the owner
-    who holds the fewest (round robin between people, not between runs), and among equals to whoever has waited longest.
+    A turn lasts until its run pauses or ends, or for `quantum` seconds if somebody waits by then. A place that becomes free goes to the
+    owner who holds the fewest (round robin between people, not between runs), and among equals to whoever has waited longest.
     """
 
     def __init__(self, places: int = 0, quantum: float = QUANTUM, clock: Callable[[], float] = time.monotonic):
@@ -85,14 +85,14 @@ class Turn:
 
     def __init__(self, queue: Queue, owner: str, needs: Callable[[], float]):
         self.owner, self.needs = owner, needs
-        self._queue = queue
+        self.queue = queue
         self._since: float | None = None  # when the present turn began
         self._wait: asyncio.Future[None] | None = None
 
     async def take(self) -> None:
         """Wait for a place, or until `leave`; no wait where there is a place, or no limit. Cancelled, it leaves."""
         wait = self._wait = asyncio.get_running_loop().create_future()
-        self._queue._come(self)
+        self.queue._come(self)
         try:
             await wait
         except BaseException:
@@ -103,7 +103,7 @@ class Turn:
         """Give the place up, or stop waiting for it."""
         self._since = None
         self._end_wait()
-        self._queue._go(self)
+        self.queue._go(self)
 
     @property
     def begun(self) -> bool:
@@ -113,17 +113,17 @@ class Turn:
     @property
     def over(self) -> bool:
         """Whether others wait and this turn has lasted long enough: leave, and take another."""
-        return self._since is not None and self._queue.waiting > 0 and self._queue._clock() - self._since >= self._queue.quantum
+        return self._since is not None and self.queue.waiting > 0 and self.queue._clock() - self._since >= self.queue.quantum
 
     @property
     def position(self) -> int:
         """How many begin before this one, itself included; 0 for one that does not wait."""
-        return self._queue._order().index(self) + 1 if self in self._queue._waiting else 0
+        return self.queue._order().index(self) + 1 if self in self.queue._waiting else 0
 
     @property
     def estimate(self) -> float:
         """Seconds until it begins, as far as can be told; 0 for one that does not wait."""
-        return self._queue._estimate(self) if self in self._queue._waiting else 0.0
+        return self.queue._estimate(self) if self in self.queue._waiting else 0.0
 
     def _begin(self, now: float) -> None:
         self._since = now

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("cflows")
 RETRY_SECONDS = (0.0, 1.0, 4.0)  # before each attempt to go on elsewhere after a lost worker
+LOSSES = 3
 ACT_HERE = ("set", "extend", "park")  # calls that are about the step at which the drawing ends
 
 
@@ -67,12 +68,12 @@ class Runner:
         self._news = asyncio.Event()  # set, and replaced, whenever something changes
         self._wake = asyncio.Event()  # ends a slow run's wait for its next step
         self._rate, self._balance = Rate(), Balance()
-        self._seen = int(self.history.steps[-1]) if len(self.history) else -1  # steps up to it are computed again unseen
+        self._seen = self.history.last  # steps up to it are computed again unseen
+        self._losses = 0  # of workers, without a new step in between
         self.turn = engine.queue.join(owner, self._needs)
         self._take(state)
 
     # Reading
-
     @property
     def frames(self) -> Frames:
         """The whole history as a sequence of frames, made when asked for; `history` has columns, which plots want."""
@@ -101,11 +102,16 @@ class Runner:
     @property
     def step_number(self) -> int:
         """The step of the last frame seen, or where the simulation stands if there is none."""
-        return int(self.history.steps[-1]) if len(self.history) else self._step
+        return self.history.last if len(self.history) else self._step
 
     @property
     def running(self) -> bool:
         return self._wanted
+
+    @property
+    def catching_up(self) -> bool:
+        """Whether steps that are drawn already are computed again, after a resume."""
+        return self._step <= self._seen
 
     @property
     def pausing(self) -> bool:
@@ -146,7 +152,6 @@ class Runner:
         self._wake.set()
 
     # Control
-
     def run(self) -> None:
         """Go on until paused, finished, or something goes wrong; without effect on a closed, finished or lost run."""
         if self._wanted or self.finished or self.closed or (self.error and self._lost and self.out is None):
@@ -200,24 +205,12 @@ class Runner:
         self._take(await self._ask("extend", steps))
         self._notify()
 
-    async def fork(self, out: str | os.PathLike[str] | None = None, owner: str = "") -> Runner:
+    async def fork(self, out: str | os.PathLike[str] | None = None, *, owner: str = "", share: bool = False) -> Runner:
         """A paused second run that shares this one's past, stored from here on at `out` if given; its caller is its viewer.
 
-        Without `out` the fork of a run in the journal is there, too, its past included.
+        Without `out` the fork of a stored run is in the journal, its past included. share: who asks for this configuration gets the fork.
         """
-        path, behind = None if out is None else os.fspath(out), False
-        self._must_live()
-        async with self._turn:  # the simulation must not go on meanwhile
-            token = await self._call("park")
-            if path is None and self.out is not None:
-                await self._call("commit")
-                path = await self._engine._copied(self.out, self.config)
-                behind = path is not None
-            history = self.history.copy()
-        rest = {"problem": self._problem, "history": history, "near": self._handle, "owner": owner or self.owner}
-        fork = await self._engine._view(self._engine._open("adopt", (token, path, behind), path, **rest))
-        fork.speed = self.speed
-        return fork
+        return await self._engine._fork(self, None if out is None else os.fspath(out), owner or self.owner, share)
 
     async def reset(self, out: str | os.PathLike[str] | None = None) -> Runner:
         """A paused new run of the same configuration without its changes, so with the same initial weights.
@@ -259,7 +252,6 @@ class Runner:
         self._notify()
 
     # Inside
-
     async def _drive(self, previous: asyncio.Task[None] | None) -> None:
         if previous is not None:
             await asyncio.wait({previous})
@@ -301,25 +293,27 @@ class Runner:
 
     async def _catch_up(self) -> None:
         """Compute again what is drawn already and the last checkpoint lacks, so that what is asked for next acts where the drawing ends."""
-        while self._step <= self._seen and not self.finished and not self.error:
+        while self.catching_up and not self.finished and not self.error:
             await self._compute(SLICE_SECONDS, self._seen - self._step + 1)
 
     async def _advance(self, seconds: float, max_steps: int | None) -> int:
-        """Ask for a slice; the number of its steps. Shielded: a caller that is cancelled loses no frames."""
-        return await asyncio.shield(asyncio.ensure_future(self._slice(seconds, max_steps)))
+        """Ask for a slice; the number of its steps that are new. Shielded: a caller that is cancelled loses no frames."""
 
-    async def _slice(self, seconds: float, max_steps: int | None) -> int:
-        async with self._turn:
-            return await self._compute(seconds, max_steps)
+        async def in_turn() -> int:
+            async with self._turn:
+                return await self._compute(seconds, max_steps)
+
+        return await asyncio.shield(asyncio.ensure_future(in_turn()))
 
     async def _compute(self, seconds: float, max_steps: int | None) -> int:
-        """Steps that nobody has seen yet, how many; as the other methods below, for callers that hold `_turn`."""
+        """The same for callers that hold `_turn`, as `_catch_up`, `_call` and `_recover` are."""
         try:
             rows, info = await self._handle.call("advance", seconds, max_steps)
         except WorkerLost:
             await self._recover()
             return 0
-        new = self.history.extend(rows, self._seen if self._step <= self._seen else None)
+        new = self.history.extend(rows, self._seen if self.catching_up else None)
+        self._losses = 0 if new else self._losses
         self._step, self.finished = info["step"], info["finished"]
         self._rate.add(rows["n"], time.monotonic())
         self._balance.add(time.monotonic(), computing=info["seconds"])
@@ -337,16 +331,16 @@ class Runner:
                 self._error = self._error or str(problem)
 
     async def _ask(self, method: str, *args: Any) -> Any:
-        self._must_live()
         async with self._turn:
             return await self._call(method, *args)
 
     async def _call(self, method: str, *args: Any) -> Any:
         """What the actor answers, or the one that takes its place. Raises EngineError where none does."""
         while True:
+            self._must_live()
             if method in ACT_HERE:
                 await self._catch_up()
-            self._must_live()
+                self._must_live()
             try:
                 return await self._handle.call(method, *args)
             except WorkerLost:
@@ -354,18 +348,19 @@ class Runner:
 
     async def _recover(self) -> None:
         """After a lost worker: go on in another one from the last checkpoint, or say that it cannot be."""
-        self._seen = int(self.history.steps[-1]) if len(self.history) else -1
+        known = self._seen = self.history.last
         reason = ""
-        for wait in RETRY_SECONDS if self.out is not None else ():
+        self._losses += 1  # a run that ends its worker again and again, by its memory, is given up
+        for wait in RETRY_SECONDS if self.out and self._losses <= LOSSES else ():
             await asyncio.sleep(wait)
             try:
-                self._handle, rows, state = await self._engine._again(self.out, self._problem.get("objective"), self._seen, self.config)
+                self._handle, rows, state = await self._engine._again(self.out, self._problem.get("objective"), known, self.config)
             except CflowsError as problem:
                 reason = str(problem)
                 continue
-            logger.warning("the worker of a run was lost at step %d: it goes on from step %d elsewhere", self._seen, state["step"])
+            logger.warning("the worker of a run was lost at step %d: it goes on from step %d elsewhere", known, state["step"])
             self.history.extend(rows)
-            self._seen = int(self.history.steps[-1]) if len(self.history) else -1
+            self._seen = self.history.last
             self._take(state)
             self._notify()
             return
@@ -378,7 +373,6 @@ class Runner:
             raise EngineError(self._error)
 
     def _lose(self, reason: str) -> None:
-        """The worker is gone, and none takes its place."""
         at = f"{self.step_number:,}"
         lost = f"The worker process of this run was lost at step {at} (killed, or out of memory)"
         if self.out is None:

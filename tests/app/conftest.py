@@ -17,6 +17,8 @@ from cflows_app.session import Session
 from cflows_app.stored import Stored
 from cflows_app.toylab import results
 from cflows_core.config import RunConfig
+from cflows_core.engine.journal import Journal
+from cflows_core.engine.queue import Queue
 from cflows_core.errors import ConfigError
 from cflows_core.facts import Facts
 from cflows_core.frames import COORDINATES, Event, Frame
@@ -121,8 +123,9 @@ def _modes(values: list[float]) -> np.ndarray:
 class FakeRunner:
     """Plays the formulas as `cflows_core.engine.Runner` plays a simulation, but only when told: `play(n)`."""
 
-    def __init__(self, engine: FakeEngine, config: RunConfig, history: History | None = None):
-        self.engine, self.config = engine, config
+    def __init__(self, engine: FakeEngine, config: RunConfig, history: History | None = None, owner: str = ""):
+        self.engine, self.config, self.owner = engine, config, owner
+        self.catching_up, self.turn = False, Queue().join(owner, lambda: 0.0)
         self.history = History() if history is None else history
         self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
         self.error, self.speed, self.steps_per_second, self.limited_by = "", None, 0.0, ""
@@ -133,8 +136,12 @@ class FakeRunner:
         first = len(self.history)
         self.history.append(synthetic_frame(step, self.config) for step in range(first, first + n))
 
+    @property
+    def step_number(self) -> int:
+        return self.history.last
+
     def run(self) -> None:
-        self.running = True
+        self.running = not self.finished
 
     def pause(self) -> None:
         self.running = False
@@ -157,8 +164,11 @@ class FakeRunner:
     async def save(self, path: Path) -> None:
         path.write_bytes(b"a checkpoint")
 
-    async def fork(self) -> FakeRunner:
-        return self.engine.made(FakeRunner(self.engine, self.config, self.history.copy()))
+    async def fork(self, *, owner: str = "", share: bool = False) -> FakeRunner:
+        twin = self.engine.made(FakeRunner(self.engine, self.config, self.history.copy(), owner))
+        if share:
+            self.engine.open[self.config.hash] = twin
+        return twin
 
     def retain(self) -> FakeRunner:
         self.viewers += 1
@@ -173,26 +183,35 @@ class FakeEngine:
     """Makes fake runners, and remembers them."""
 
     def __init__(self) -> None:
-        self.runners: list[FakeRunner] = []
-        self.shared: dict[str, FakeRunner] = {}
+        self.made_here: list[FakeRunner] = []
+        self.open: dict[str, FakeRunner] = {}
+        self.journal: Journal | None = None
         self.fails = ""
 
+    @property
+    def runners(self) -> list[FakeRunner]:
+        return [runner for runner in self.made_here if not runner.closed]
+
+    def shared(self, config: RunConfig) -> FakeRunner | None:
+        same = self.open.get(config.hash)
+        return None if same is None or same.closed or same.config.hash != config.hash else same
+
     def made(self, runner: FakeRunner) -> FakeRunner:
-        self.runners.append(runner)
+        self.made_here.append(runner)
         return runner.retain()
 
-    async def start(self, config: RunConfig, out: str | None = None, *, share: bool = True) -> FakeRunner:
+    async def start(
+        self, config: RunConfig, out: str | None = None, *, share: bool = True, owner: str = "", base: Any = None, history: Any = None
+    ) -> FakeRunner:
         if self.fails:
             raise ConfigError(self.fails)
-        same = self.shared.get(config.hash)
-        if share and same is not None and not same.closed:
+        same = self.shared(config)
+        if share and same is not None:
             return same.retain()
-        runner = self.made(FakeRunner(self, config))
-        self.shared[config.hash] = runner
+        runner = self.made(FakeRunner(self, config, None if history is None else synthetic_history(len(history)), owner))
+        if share:
+            self.open[config.hash] = runner
         return runner
-
-    async def resume(self, path: object, *, record: bool = True, history: History | None = None) -> FakeRunner:
-        return self.made(FakeRunner(self, RunConfig(), synthetic_history(300)))
 
 
 @pytest.fixture
@@ -226,7 +245,7 @@ def play(engine: FakeEngine, scene: Callable[[Session], Coroutine]) -> None:
         session = Session(ready)
         await scene(session)
         await session.release()
-        assert all(runner.closed for runner in engine.runners)
+        assert engine.runners == []
 
     asyncio.run(whole())
 

@@ -19,6 +19,7 @@ from cflows_app.session import Session
 from cflows_app.shelf import Shelf
 from cflows_app.shell import page_template
 from cflows_app.streaming import single
+from cflows_app.texts import waits
 from cflows_core.config import RunConfig
 from cflows_core.errors import EngineError, StoreError
 from tests.app.conftest import FakeRunner, done, play, play_page
@@ -222,16 +223,15 @@ def test_a_run_deleted_while_it_is_open_is_told_and_what_is_drawn_can_be_kept(tm
     play(fake_engine, scene)
 
 
-@pytest.mark.parametrize(("rows", "since"), [(0, "from its beginning"), (200, "from step 199 on")])
-def test_a_run_that_cannot_go_on_from_its_end_says_so(stored, fake_engine, make_history, monkeypatch, tmp_path, rows, since):
-    async def resume(path, *, record=True, history=None):
-        return fake_engine.made(FakeRunner(fake_engine, RunConfig(), make_history(rows)))
-
-    monkeypatch.setattr(fake_engine, "resume", resume)
-
+def test_a_run_that_cannot_go_on_from_its_end_says_so(stored, fake_engine):
     async def scene(session: Session):
         await session.do(session.run)
-        assert session.error == f"first.zarr has no checkpoint of its last step: it is computed again {since}."
+        session.runner.catching_up = True
+        assert waits(session) == [
+            ("remark", "The last checkpoint is older than step 299: the steps in between are computed again, unseen.")
+        ]
+        await session.do(session.pause)
+        assert waits(session) == []
 
     play(fake_engine, scene)
 

@@ -128,7 +128,7 @@ def visit(library: Library, engine: FakeEngine, scene: Callable[[LessonsPage], C
         await settled(page)
         await scene(page)
         await page.leave()
-        assert all(runner.closed for runner in engine.runners)
+        assert engine.runners == []
 
     asyncio.run(whole())
 
