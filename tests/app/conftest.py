@@ -166,6 +166,7 @@ class FakeRunner:
 
     async def fork(self, *, owner: str = "", share: bool = False) -> FakeRunner:
         twin = self.engine.made(FakeRunner(self.engine, self.config, self.history.copy(), owner))
+        twin.finished = self.finished
         if share:
             self.engine.open[self.config.hash] = twin
         return twin
