@@ -75,9 +75,12 @@ class Form(Component):
 
 
 class Takeaway(Component):
-    """Share, Keep, Export and Code, each a button with a popover. Sends {"keep": name}; the browser copies and fetches by itself."""
+    """Share, Keep, Export, Code and Lecture, each a button with a popover; the browser copies and fetches by itself.
 
-    takes = {"keep": TEXT}
+    Sends {"keep": name} and {"lecture": whether one is to be given}.
+    """
+
+    takes = {"keep": TEXT, "lecture": (bool,)}
     _esm = _script("takeaway.js")
 
 

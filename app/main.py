@@ -13,7 +13,7 @@ import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import panel as pn
 from bokeh.events import DocumentReady
@@ -23,6 +23,7 @@ from tornado.websocket import WebSocketClosedError
 from cflows_app import share
 from cflows_app.ahead import Ahead
 from cflows_app.allowance import ANYTHING, Allowance, Visitor
+from cflows_app.broadcast import Broadcasts
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.health import Health, HealthHandler
 from cflows_app.lessons.library import Library
@@ -45,6 +46,8 @@ from cflows_core.problems.files import ProblemFile
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
 BROWSER = re.compile(r"[0-9a-f]{32}")
+P = TypeVar("P", ExplorePage, LessonsPage)
+
 TICK = 50  # milliseconds between looks for news
 EVERYWHERE = ("", "0.0.0.0", "::")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -102,18 +105,18 @@ async def _serve(
     health = Health()
     asyncio.get_running_loop().set_exception_handler(_tell)
     async with _starting(make_engine) as engine:
-        exports = Exports()
-        pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf)))))
+        exports, broadcasts = Exports(), Broadcasts()
+        pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf), broadcasts))))
         await pages.ready()
 
-        def greeted(session: Session) -> Session:
-            session.visitor = Visitor(_visitor(), allowance)
-            return session
+        def greeted(page: P) -> P:
+            page.session.visitor = Visitor(_visitor(), allowance)
+            return page
 
         routes = {
-            "/": lambda: explore(pages.take(), greeted),
+            "/": lambda: explore(greeted(pages.take())),
             "/compare": lambda: compare(ComparePage(shelf)),
-            "/lessons": lambda: lessons(LessonsPage(greeted(Session(engine, shelf=shelf)), library)),
+            "/lessons": lambda: lessons(greeted(LessonsPage(Session(engine, shelf=shelf), library))),
             "/toylab": lambda: toylab(ToyLabPage()),
             "/gallery": lambda: gallery(GalleryPage()),
         }
@@ -181,11 +184,15 @@ def _server(
     )
 
 
-def explore(page: ExplorePage, greeted: Callable[[Session], Session]) -> pn.Template:
+def explore(page: ExplorePage) -> pn.Template:
     """The page Explore for one visitor, with what its address asks for."""
-    greeted(page.session)
+    follow, lecture = share.lecture_asked(pn.state.session_args)
     runs = share.runs_asked(pn.state.session_args)
-    if runs:
+    if follow:
+        page.broadcasts.follow(follow, page.session)
+    elif lecture:
+        page.session.do(page.broadcasts.resume, lecture, page.session)
+    elif runs:
         page.session.visit(runs[-1])
     elif (asked := share.read(pn.state.session_args)) is not None:
         page.session.open(asked)

@@ -47,6 +47,17 @@ class Scene(param.Parameterized):
         return self._nothing if self.stored is None else self.stored.history
 
     @property
+    def versions(self) -> list[Runner]:
+        """The run and, after a fork, the former version: they run, pause and step together."""
+        return [version for version in (self.runner, self.former) if version is not None]
+
+    def picture(self) -> Scene:
+        """What is shown at this moment, as it stays whatever the visitor turns to."""
+        picture = Scene(preset=self.preset, config=self.config, shown=list(self.shown))
+        picture.runner, picture.former, picture.stored = self.runner, self.former, self.stored
+        return picture
+
+    @property
     def run_config(self) -> RunConfig:
         """The configuration of what is drawn, with its changes."""
         if self.runner is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cflows_app.allowance import Visitor
+from cflows_app.broadcast import Broadcast
 from cflows_app.editing import exists, fitting, number
 from cflows_app.export import snapshot
 from cflows_app.scene import Scene
@@ -45,6 +46,8 @@ class Session(Scene):
         super().__init__(preset=name, config=PRESETS[name].config)
         self.shelf = shelf or Shelf(Path("runs"))
         self.visitor = Visitor()
+        self.broadcast: Broadcast | None = None  # the lecture that this visitor gives
+        self.follows: Broadcast | None = None  # the lecture that they follow
         self._engine = engine
         self._turn = asyncio.Lock()  # one action at a time
         self._tasks: set[asyncio.Task[None]] = set()
@@ -67,7 +70,7 @@ class Session(Scene):
         if runner.viewers > 1 and not runner.running and not (found and runner.finished):
             runner = await self._own(share=True)  # another viewer has paused it, and it should stay so for them
         runner = await self._apply_live(runner)
-        for version in self._versions:
+        for version in self.versions:
             if version.finished and not found:
                 await self._extend(version, self.config.steps)
             version.run()
@@ -76,17 +79,17 @@ class Session(Scene):
         """Stop after the steps being computed; others who watch the same run are not stopped."""
         if self.runner is not None:
             await self._own()
-        for version in self._versions:
+        for version in self.versions:
             version.pause()
 
     async def step(self) -> None:
         """Pause if running, and make exactly one step."""
         await self._runner()
         runner = await self._own()
-        for version in self._versions:
+        for version in self.versions:
             await version.paused()
         await self._apply_live(runner)
-        for version in self._versions:
+        for version in self.versions:
             if version.finished:
                 await self._extend(version, 1)
             await version.step()
@@ -99,6 +102,9 @@ class Session(Scene):
 
     async def fork(self) -> None:
         """Go on with an independent copy of the run, and with the run itself as the `former` version: changes are the copy's."""
+        if self.follows is not None:
+            await self._fork_lecture(self.follows)
+            return
         runner = await self._runner()
         self.visitor.may_start(runner.config, await self._engine())
         running, twin = runner.running, await self._wanted(runner.fork(owner=self.visitor.name))
@@ -205,10 +211,25 @@ class Session(Scene):
         """What went wrong with an action has been read."""
         self.error = ""
 
+    def mirror(self, shown: Scene) -> None:
+        """Show what another page shows."""
+        self._renew(shown.config, shown.stored)
+        self.preset, self.shown = shown.preset, list(shown.shown)
+        self.runner, self.former = shown.runner, shown.former
+
+    def keep_shown(self) -> None:
+        """What another page's visitor had computed goes on for this one, too."""
+        for version in self.versions:
+            version.retain()
+
     async def release(self) -> None:
-        """The visitor left: nothing goes on for them."""
+        """The visitor left: nothing goes on for them, but a lecture for those who follow it."""
         self._left = True
+        if self.broadcast is not None:
+            self.broadcast.lecturer_leaves(self)
         self._renew(self.config, None)
+        if self.follows is not None:
+            self.follows.leave(self)
         # What is under way is waited for, not cancelled: a run that is just being made has to be let go, too.
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -272,10 +293,19 @@ class Session(Scene):
         runner.speed = self.speed
         return runner
 
-    @property
-    def _versions(self) -> list[Runner]:
-        """The run and, after a fork, the former version: they run, pause and step together."""
-        return [version for version in (self.runner, self.former) if version is not None]
+    async def _fork_lecture(self, lecture: Broadcast) -> None:
+        """Leave the lecture that is followed, with what it shows for one's own."""
+        runner, stored = self.runner, self.stored
+        if runner is None:
+            lecture.leave(self)
+            self._renew(self.config, stored)
+            return
+        self.visitor.may_start(runner.config, await self._engine())
+        running, twin = runner.running, await self._wanted(runner.fork(owner=self.visitor.name))
+        lecture.leave(self)
+        self.runner, self.former = twin, None
+        if running:
+            twin.run()
 
     async def _read(self, run: str) -> None:
         try:
@@ -313,7 +343,7 @@ class Session(Scene):
 
     async def _slow_down(self) -> None:
         await self._own()
-        for version in self._versions:
+        for version in self.versions:
             version.speed = self.speed
 
     def _take(self, preset: str) -> None:
@@ -324,7 +354,7 @@ class Session(Scene):
 
     def _renew(self, config: RunConfig, stored: Stored | None) -> None:
         """Leave the run, if there is one, and turn to another configuration."""
-        versions, self.runner, self.former = self._versions, None, None
+        versions, self.runner, self.former = self.versions if self.follows is None else [], None, None
         self.config, self.stored = config, stored
         self.errors, self.error, self._nothing, self._edited = {}, "", History(), {}
         for version in versions:

@@ -20,6 +20,7 @@ from cflows_core.written import from_text, to_text
 LONGEST = 12_000  # characters: what browsers, mail and chat programs carry whole
 OWN = "bokeh-"  # arguments of the server's own begin so
 LOOKS = ("hide", "type")  # how a page looks, for its script alone
+LECTURE = ("follow", "lecture")  # a lecture to be followed, or to be gone on with
 SAID = 240  # characters of a sentence: an address can hold anything
 
 
@@ -60,6 +61,12 @@ def runs_asked(arguments: Mapping[str, Sequence[bytes]]) -> list[str]:
     return [name.decode(errors="replace") for name in arguments.get("run", [])]
 
 
+def lecture_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, str]:
+    """The key of the lecture that is to be followed, and the secret of one that is to be gone on with; "" for none."""
+    follow, lecture = (arguments.get(name, [b""])[-1].decode(errors="replace")[:SAID] for name in LECTURE)
+    return follow, lecture
+
+
 def step_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, int]:
     """The lesson and the step, from 1, that a request's arguments ask for (`?lesson=NAME&step=3`); "" for any lesson."""
     name, step = (arguments.get(key, [b""])[-1].decode(errors="replace") for key in ("lesson", "step"))
@@ -73,7 +80,7 @@ def figure_asked(arguments: Mapping[str, Sequence[bytes]]) -> str:
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:
     """What a request's arguments ask for, None if nothing. Raises nothing."""
-    given = {name: values for name, values in arguments.items() if values and name not in LOOKS and not name.startswith(OWN)}
+    given = {name: values for name, values in arguments.items() if values and name not in (*LOOKS, *LECTURE) and not name.startswith(OWN)}
     if not given:
         return None
     length = sum(len(name) + len(value) + 2 for name, values in given.items() for value in values)

@@ -21,8 +21,17 @@ def takeaway(session: Session, ticket: str) -> dict[str, Any]:
         "lacks": what_lacks(session),
         "name": name,
         "kept": list(session.kept),
+        "lecture": _lecture(session),
         "files": {form: name + ending for form, ending in ENDINGS.items()},
     }
+
+
+def _lecture(session: Session) -> dict[str, Any]:
+    """Whether this page gives or follows a lecture; the giver's keys."""
+    given = session.broadcast
+    if given is None:
+        return {"follows": session.follows is not None}
+    return {"follows": False, "key": given.key, "secret": given.secret, "followers": given.followers}
 
 
 @lru_cache(maxsize=64)

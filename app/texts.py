@@ -35,6 +35,11 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tup
 
     A note is its kind, `warning` or `remark`, and a sentence.
     """
+    said, told = _of_run(session, moment)
+    return said, lecture(session) + told
+
+
+def _of_run(session: Session, moment: int | None) -> tuple[str, list[tuple[str, str]]]:
     if session.opening:
         return f"The run {session.opening} is being read.", []
     if len(session.history) and moment is not None:
@@ -50,7 +55,25 @@ def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tup
         return "The worker prepares the network and the data.", []
     if waiting := waits(session):
         return waiting[0][1], []
+    if session.follows is not None:
+        return "The lecturer has not started a run yet.", []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
+
+
+def lecture(session: Session) -> list[tuple[str, str]]:
+    """That a lecture is given, or followed."""
+    if session.follows is not None:
+        others = _people(session.follows.followers - 1, "other")
+        return [("remark", f"You follow a lecture, with {others}: what the lecturer does is shown here. Fork here makes the run yours.")]
+    if session.broadcast is not None:
+        number = session.broadcast.followers
+        who = _people(number, "person sees", "people see") if number else "nobody sees"
+        return [("remark", f"A lecture is on: {who} on its link what this page shows.")]
+    return []
+
+
+def _people(number: int, one: str, many: str = "") -> str:
+    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
 
 
 def waits(session: Session) -> list[tuple[str, str]]:

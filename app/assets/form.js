@@ -110,7 +110,8 @@ export function render({model}) {
     changes)
 
   function draw() {
-    const {values = {}, errors = {}, preset: name = "", flows: shown = [], size: large = "", hint: told = "", changes: changed = []} = model.state
+    const {values = {}, errors = {}, preset: name = "", flows: shown = [], size: large = "", hint: told = "", changes: changed = [], follows = false} = model.state
+    form.inert = follows // the lecturer's controls are shown, not handled
     for (const [key, {field, input, error, element}] of fields) {
       if (!field) { // a cell of the optimizers' grid
         input.checked = values.optimizer === input.value

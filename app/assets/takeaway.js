@@ -1,4 +1,4 @@
-// Share, Keep, Export, Code: four buttons, each with a popover that the browser closes by Escape or a click elsewhere.
+// Share, Keep, Export, Code, Lecture: buttons, each with a popover that the browser closes by Escape or a click elsewhere.
 const FILES = [
   ["csv", "CSV", "A table, one row for every step of every flow."],
   ["netcdf", "NetCDF", "Arrays over flow and step, with units."],
@@ -126,6 +126,38 @@ export function render({model}) {
   code.pop.classList.add("wide")
   code.pop.append(...blocks.map(({element}) => element), h("p", {class: "hint"}, "Either gives the run on screen to the bit, on the same machine, with every change made while it ran."))
 
+  // Lecture
+  const link = h("input", {type: "text", readonly: true, "aria-label": "Link for the audience", onfocus: () => link.select()})
+  const linkSaid = h("p", {role: "status"})
+  const air = h("button", {type: "button", onclick: () => { setText(linkSaid, ""); tell({lecture: !model.state.lecture?.key}) }})
+  const copyLink = h("button", {type: "button", onclick: async () => setText(linkSaid, await copy(link.value, link) ? "Copied." : byHand)}, "Copy the link")
+  const about = h("p", {class: "hint"})
+  const lecture = open("lecture", "Lecture", "Let others follow on their own screens what you do here")
+  lecture.pop.append(h("h2", {}, "Lecture"), about, link, h("div", {class: "ask"}, copyLink, air), linkSaid)
+
+  function drawLecture() {
+    const {key, secret, followers = 0, follows} = model.state.lecture ?? {}
+    lecture.button.hidden = Boolean(follows)
+    lecture.button.classList.toggle("on", Boolean(key))
+    link.hidden = copyLink.hidden = !key
+    setText(air, key ? "End the lecture" : "Begin a lecture")
+    setText(about, key
+      ? `On: ${followers === 1 ? "one person follows" : `${followers} people follow`}. If this page is loaded again, the lecture goes on.`
+      : "Whoever opens its link sees the run on this page, live, and what you change. They cannot change it, but may fork it.")
+    const address = new URL(location.href)
+    if (key) {
+      link.value = `${location.origin}${location.pathname}?follow=${key}`
+      if (address.searchParams.get("lecture") === secret) return
+      address.search = `?lecture=${secret}` // so that loading the page again goes on with the lecture
+    } else {
+      if (!address.searchParams.has("lecture") || !given) return
+      address.searchParams.delete("lecture")
+    }
+    given = Boolean(key)
+    history.replaceState(null, "", address)
+  }
+  let given = false
+
   // As high as its text, where it is shown.
   function fit(text) {
     text.style.height = "auto"
@@ -141,6 +173,7 @@ export function render({model}) {
     for (const {button} of files) button.disabled = Boolean(lacks)
     if (lacks || told.textContent === told.dataset.lacks) setText(told, lacks)
     told.dataset.lacks = lacks
+    drawLecture()
     for (const {key, text} of blocks) {
       const value = model.state[key] ?? ""
       if (text.value === value) continue
@@ -150,7 +183,7 @@ export function render({model}) {
   }
 
   draw()
-  const parts = [share, keep, exporting, code]
+  const parts = [share, keep, exporting, code, lecture]
   // Escape closes the popover, and not the drawer around it as well.
   const alone = (event) => { if (event.key === "Escape" && parts.some(({pop}) => pop.matches(":popover-open"))) event.stopPropagation() }
   return h("div", {class: "take", role: "group", "aria-label": "Take along", onkeydown: alone}, parts.map(({button}) => button), parts.map(({pop}) => pop))

@@ -41,10 +41,11 @@ export function render({model}) {
   const rate = h("span", {class: "number"})
 
   function draw() {
-    const {status = "new", label = "", step: at = null, rate: measured = 0, limit = null, busy = false, forked = false} = model.state
+    const {status = "new", label = "", step: at = null, rate: measured = 0, limit = null, busy = false, forked = false, follows = false} = model.state
     const running = status === "running"
     const waits = busy || status === "starting"
-    for (const [name, button] of Object.entries(buttons)) able(button, name === "pause" ? running : !waits && !(name === "run" && running))
+    for (const [name, button] of Object.entries(buttons)) able(button, name === "fork" ? !waits : !follows && (name === "pause" ? running : !waits && !(name === "run" && running)))
+    speed.disabled = follows
     const [gone, come] = forked ? [buttons.fork, buttons.drop] : [buttons.drop, buttons.fork]
     come.hidden = false
     hide(gone, true, come)

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from cflows_app import texts
+from cflows_app.broadcast import Broadcasts
 from cflows_app.components import Component, Foot, Form, Scrubber, Status, Takeaway, Transport
 from cflows_app.footing import footing
 from cflows_app.form import specification
@@ -21,6 +22,7 @@ from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
+READ_ONLY = "This page follows a lecture, so only the lecturer acts on the run: Fork here makes it yours."
 SAY_SECONDS = 10.0  # between steps told to screen readers
 
 
@@ -30,10 +32,10 @@ class ExplorePage(Page):
     name = "Explore"
     description = "An optimizer beside its stable, central and rod flows, live."
 
-    def __init__(self, session: Session):
+    def __init__(self, session: Session, broadcasts: Broadcasts | None = None):
         canvas = Canvas(Table(SMOOTHING), LIGHT)
         super().__init__(canvas, [view(canvas) for view in VIEWS])
-        self.session = session
+        self.session, self.broadcasts = session, Broadcasts() if broadcasts is None else broadcasts
         self.form = Form(self._on_form, spec=specification())
         self.transport = Transport(self._on_transport)
         self.status = Status(self._on_status)
@@ -58,6 +60,8 @@ class ExplorePage(Page):
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
         session = self.session
+        if session.follows is not None:
+            session.follows.keep_up(session)
         history = session.history
         if history is not self._drawn:
             if len(history) < len(self._drawn):
@@ -110,7 +114,9 @@ class ExplorePage(Page):
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
         former = 0 if session.former is None else len(session.former.history)
-        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former)
+        followers = None if session.broadcast is None else session.broadcast.followers
+        among = session.follows, None if session.follows is None else session.follows.followers, followers
+        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former, among)
         if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
             self._said, self._said_at, self._said_of = texts.sentence(session, self.moment), now, subject
         sentence, notes = self._said
@@ -127,6 +133,7 @@ class ExplorePage(Page):
             busy=session.busy,
             forked=session.former is not None,
             drawing=self.turns.number,
+            follows=session.follows is not None,
         )
         self.status.show(status=texts.STATUS_LABELS[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         self._show_viewbar()
@@ -143,11 +150,14 @@ class ExplorePage(Page):
             size=texts.problem_hint(session.config),
             hint=texts.step_size_hint(session.controls),
             changes=texts.changes_recorded(session.run_config),
+            follows=session.follows is not None,
         )
         self.takeaway.show(**takeaway(session, self.ticket))
 
     def _on_form(self, message: dict[str, Any]) -> None:
-        if "edit" in message:
+        if self.session.follows is not None:
+            self.session.error = READ_ONLY
+        elif "edit" in message:
             self.session.edit(str(message["edit"]), message.get("value"))
         elif "preset" in message:
             self.session.choose(str(message["preset"]))
@@ -160,12 +170,14 @@ class ExplorePage(Page):
         session = self.session
         actions = {"run": session.run, "pause": session.pause, "step": session.step, "reset": session.reset}
         actions |= {"fork": session.fork, "drop": session.drop}
-        if message.get("action") in actions:
+        if "drawn" in message:
+            self.turns.drawn(message["drawn"], time.monotonic())
+        elif session.follows is not None and message.get("action") != "fork":
+            session.error = READ_ONLY
+        elif message.get("action") in actions:
             session.do(actions[message["action"]])
         elif "speed" in message:
             session.limit(message["speed"])
-        elif "drawn" in message:
-            self.turns.drawn(message["drawn"], time.monotonic())
 
     def _on_status(self, _: dict[str, Any]) -> None:
         self.session.dismiss()
@@ -173,6 +185,16 @@ class ExplorePage(Page):
     def _on_takeaway(self, message: dict[str, Any]) -> None:
         if "keep" in message:
             self.session.do(self.session.keep, str(message["keep"]).strip())
+        elif "lecture" in message:
+            self.session.do(self._lecture, message["lecture"])
+
+    async def _lecture(self, on: bool) -> None:
+        """Begin or end a lecture of what is on screen."""
+        session = self.session
+        if not on and session.broadcast is not None:
+            await session.broadcast.end()
+        elif on and session.follows is None:
+            session.error = await self.broadcasts.begin(session)
 
     def _on_scrubber(self, message: dict[str, Any]) -> None:
         history, moment = self.session.history, message["moment"]
