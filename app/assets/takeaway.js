@@ -144,19 +144,15 @@ export function render({model}) {
     setText(about, key
       ? `On: ${followers === 1 ? "one person follows" : `${followers} people follow`}. If this page is loaded again, the lecture goes on.`
       : "Whoever opens its link sees the run on this page, live, and what you change. They cannot change it, but may fork it.")
+    if (key) link.value = `${location.origin}${location.pathname}?follow=${key}`
+    if (secret === given) return
+    given = secret
     const address = new URL(location.href)
-    if (key) {
-      link.value = `${location.origin}${location.pathname}?follow=${key}`
-      if (address.searchParams.get("lecture") === secret) return
-      address.search = `?lecture=${secret}` // so that loading the page again goes on with the lecture
-    } else {
-      if (!address.searchParams.has("lecture") || !given) return
-      address.searchParams.delete("lecture")
-    }
-    given = Boolean(key)
+    if (key) address.search = `?lecture=${secret}` // so that loading the page again goes on with the lecture
+    else address.searchParams.delete("lecture")
     history.replaceState(null, "", address)
   }
-  let given = false
+  let given
 
   // As high as its text, where it is shown.
   function fit(text) {
