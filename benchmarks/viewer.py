@@ -113,7 +113,7 @@ class Viewer:
             self.failures.append(f"{type(problem).__name__}: {problem}")
 
     async def _open(self) -> _Page:
-        client = AsyncHTTPClient()
+        client = AsyncHTTPClient(force_instance=True)  # as many connections as viewers
         html = (await client.fetch(HTTPRequest(self.url, request_timeout=PATIENCE))).body.decode()
         for part in dict.fromkeys(PARTS.findall(html)):
             await client.fetch(HTTPRequest(urljoin(self.url, part), request_timeout=PATIENCE))

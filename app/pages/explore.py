@@ -20,6 +20,7 @@ from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
+IDLE_SECONDS = 1.0  # between looks at the controls where nothing seems to have changed
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 SAY_SECONDS = 10.0  # between steps told to screen readers
 
@@ -47,6 +48,8 @@ class ExplorePage(Page):
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at, self._told_of = None, 0.0, ""
         self._footed: tuple[float, object] = (0.0, None)
+        self._shown: tuple[object, ...] = ()
+        self._shown_at = 0.0
         self.tick()
 
     @property
@@ -68,16 +71,27 @@ class ExplorePage(Page):
             if view.flows != tuple(session.shown):
                 view.show(session.shown)
                 self._stale = True
-        now = time.monotonic()
+        now, drawn = time.monotonic(), self.turns.number
         if self._stale or self.turns.open(now):
             self._draw_former()
             self._draw(now)
-        self._show_controls(session)
+        subject = self._subject(session)
+        # Where the run is goes out with the drawings of it: told at every tick, it would cost fifty visitors' server more than they do.
+        if subject != self._shown or self.turns.number != drawn or now - self._shown_at > IDLE_SECONDS:
+            self._shown, self._shown_at = subject, now
+            self._show_controls(session)
 
     async def leave(self) -> None:
         await self.session.release()
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _subject(self, session: Session) -> tuple[object, ...]:
+        """What the controls show beside the run's progress, cheap to compare: what they said, and the visitor's state by identity."""
+        heard = sum(part.heard for part in self.components.values())
+        state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
+        said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
+        return heard, self.moment, *said, *state
+
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
         reading = Reading(history, session.run_config, self._options(), self.moment)
