@@ -24,7 +24,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
 DRAWING = 0.05  # seconds: what Chromium takes for a drawing of six panels on an idle machine
-PATIENCE = 60.0  # seconds for an answer
+PATIENCE = 180.0  # seconds until the page must be there
 LARGEST = 2**27  # bytes of a message
 TOKEN = re.compile(r'"token":"([^"]+)"')
 PARTS = re.compile(r'(?:src|href)="([^"]+\.(?:js|css)[^"]*)"')
