@@ -20,7 +20,7 @@ from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
-IDLE_SECONDS = 1.0  # between looks at the controls where nothing seems to have changed
+IDLE_SECONDS = 1.0  # between looks at the controls while nothing seems to have changed
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 SAY_SECONDS = 10.0  # between steps told to screen readers
 
@@ -77,9 +77,12 @@ class ExplorePage(Page):
             self._draw(now)
         subject = self._subject(session)
         # Where the run is goes out with the drawings of it: told at every tick, it would cost fifty visitors' server more than they do.
-        if subject != self._shown or self.turns.number != drawn or now - self._shown_at > IDLE_SECONDS:
+        if subject != self._shown or now - self._shown_at > IDLE_SECONDS:
             self._shown, self._shown_at = subject, now
+            self._show_progress(session)
             self._show_controls(session)
+        elif self.turns.number != drawn:
+            self._show_progress(session)
 
     async def leave(self) -> None:
         await self.session.release()
@@ -90,7 +93,7 @@ class ExplorePage(Page):
         heard = sum(part.heard for part in self.components.values())
         state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
         said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
-        return heard, self.moment, *said, *state
+        return heard, self.moment, self.axis.following, *said, *state
 
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
@@ -120,7 +123,8 @@ class ExplorePage(Page):
         elif len(self.canvas.tables) > 1:
             self._stale |= self.canvas.layer(1).clear()
 
-    def _show_controls(self, session: Session) -> None:
+    def _show_progress(self, session: Session) -> None:
+        """Where the run is, and what it is doing there."""
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
         former = 0 if session.former is None else len(session.former.history)
@@ -143,12 +147,15 @@ class ExplorePage(Page):
             drawing=self.turns.number,
         )
         self.status.show(status=texts.STATUS_LABELS[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
-        self._show_viewbar()
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         if now - self._footed[0] > FOOT_SECONDS or self._footed[1] != (status, history):
             self._footed = now, (status, history)
             self.foot.show(items=footing(session, self.turns.share(now)))
+
+    def _show_controls(self, session: Session) -> None:
+        """What the visitor may choose, and has chosen."""
+        self._show_viewbar()
         self.form.show(
             values=texts.values_shown(session),
             errors=session.errors,
