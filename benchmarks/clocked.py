@@ -48,7 +48,8 @@ def census() -> dict[str, int]:
     gc.collect()
     everything = gc.get_objects()
     kinds = Counter(type(thing).__name__ for thing in everything)
-    rest = {"threads": threading.active_count(), "file descriptors": len(os.listdir("/proc/self/fd")), "objects": len(everything)}
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    rest = {"threads": threading.active_count(), "file descriptors": descriptors, "objects": len(everything)}
     return {name: kinds[name] for name in COUNTED} | rest
 
 

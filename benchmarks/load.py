@@ -163,9 +163,11 @@ async def watched(server: Dashboard, seeds: Sequence[int], many: int, seconds: f
         await asyncio.sleep(SETTLING)
         await asyncio.to_thread(server.health, True)
         found["since"], before, begin = time.time(), memory.processors(), time.perf_counter()
+        told = [viewer.messages for viewer in viewers]
         await asyncio.sleep(seconds)
         after, took = memory.processors(), time.perf_counter() - begin
         found["processors"] = {name: (after[name] - before[name]) / took for name in before}
+        found["messages"] = [viewer.messages - so_far for viewer, so_far in zip(viewers, told, strict=True)]
         found["loop"], found["until"] = await asyncio.to_thread(server.health), time.time()
         leave.set()
         await asyncio.gather(*tasks)
@@ -218,7 +220,7 @@ def rows_of(what: str, seeds: Sequence[int], found: dict[str, Any], clock: Clock
             f"{what}: page and its parts opened", "s", [viewer.opened for viewer in viewers], note=f"the last in {viewers[-1].opened:.1f} s"
         ),
         row(f"{what}: all were in after the last had come", "s", [found["queue"]]),
-        row(f"{what}: messages to a viewer", "1/s", [median(viewer.messages for viewer in viewers) / (found["until"] - found["since"])]),
+        row(f"{what}: messages to a viewer", "1/s", [median(found["messages"]) / (found["until"] - found["since"])]),
         *(row(f"{what}: server's event loop {name[:-3]}", "ms", [loop[name]]) for name in ("mean_ms", "longest_ms", "busiest_ms")),
         *(row(f"{what}: {name} processor", "% of a core", [100 * value]) for name, value in found["processors"].items()),
         *(

@@ -3,8 +3,8 @@
 python benchmarks/visits.py                  200 visits in Chromium, a third of which press Run; ten minutes
 python benchmarks/visits.py --visits 40
 
-A round of visits comes first, so that what is imported and cached once is there. Then the server is counted (clocked.py): before the visits,
-while the last pages are still open, and after Bokeh's time for sessions that nobody uses.
+Twenty visits come first, so that what is imported and cached once is there. Then the server is counted (clocked.py): before the visits,
+just after the last one, and after Bokeh's time for sessions that nobody uses.
 """
 
 from __future__ import annotations

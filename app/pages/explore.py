@@ -71,13 +71,13 @@ class ExplorePage(Page):
             if view.flows != tuple(session.shown):
                 view.show(session.shown)
                 self._stale = True
-        now, drawn = time.monotonic(), self.turns.number
+        now, drawn, asked = time.monotonic(), self.turns.number, self._stale
         if self._stale or self.turns.open(now):
             self._draw_former()
             self._draw(now)
         subject = self._subject(session)
         # Where the run is goes out with the drawings of it: told at every tick, it would cost fifty visitors' server more than they do.
-        if subject != self._shown or now - self._shown_at > IDLE_SECONDS:
+        if asked or subject != self._shown or now - self._shown_at > IDLE_SECONDS:
             self._shown, self._shown_at = subject, now
             self._show_progress(session)
             self._show_controls(session)
@@ -91,9 +91,11 @@ class ExplorePage(Page):
     def _subject(self, session: Session) -> tuple[object, ...]:
         """What the controls show beside the run's progress, cheap to compare: what they said, and the visitor's state by identity."""
         heard = sum(part.heard for part in self.components.values())
+        newest = session.history.steps[-1] if len(session.history) else 0
+        past = sum(step <= newest for step, _, _ in session.run_config.changes)
         state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
         said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
-        return heard, self.moment, self.axis.following, *said, *state
+        return heard, past, self.moment, self.axis.following, *said, *state
 
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
