@@ -47,7 +47,8 @@ class Health:
         """What `/health` tells.
 
         loop, in milliseconds: mean and longest lateness of the last minute; since `forget`, the longest, and the most that the loop
-        itself computed at a stretch. runs: how many a visitor watches. alive: pages of *Explore*, one of them made ahead of its visitor; threads.
+        itself computed at a stretch. runs: how many a visitor watches. alive: threads, and pages of *Explore*, one of
+        them made ahead of its visitor; the handler adds the sessions.
         """
         recent = list(self.recent) or [0.0]
         loop = {

@@ -91,8 +91,8 @@ class ExplorePage(Page):
     def _subject(self, session: Session) -> tuple[object, ...]:
         """What the controls show beside the run's progress, cheap to compare: what they said, and the visitor's state by identity."""
         heard = sum(part.heard for part in self.components.values())
-        newest = session.history.steps[-1] if len(session.history) else 0
-        past = sum(step <= newest for step, _, _ in session.run_config.changes)
+        coming = session.history.steps[-1] + 1 if len(session.history) else 1
+        past = sum(step <= coming for step, _, _ in session.run_config.changes)
         state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
         said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
         return heard, past, self.moment, self.axis.following, *said, *state
