@@ -138,7 +138,7 @@ class Viewer:
                 self.failures.append(f"step {fresh[0]} was streamed behind step {self.steps[-1]}")
             self.steps += fresh
         elif change["kind"] == "ColumnDataChanged" or (change["kind"] == "ModelChanged" and change["attr"] == "data"):
-            newest, shown = self.steps[-1] if self.steps else -1, _column(change.get("data", change.get("new")), buffers)
+            newest, shown = self.steps[-1] if self.steps else -1, _column(change["data" if "data" in change else "new"], buffers)
             self.steps, fresh = shown, [step for step in shown if step > newest]
         else:
             return
