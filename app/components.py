@@ -34,7 +34,7 @@ class Component(pn.custom.JSComponent):
     state = param.Dict(default={}, doc="What is drawn.")
 
     __abstract = True
-    _bundle_path = None  # no component is bundled: Panel would look for files, some dozens of times a page
+    _bundle_path = None  # type: ignore[assignment]  # no component is bundled: Panel would look for files, some dozens of times a page
     _stylesheets = [_STYLE]
 
     def __init__(self, answer: Callable[[dict[str, Any]], None], **params: Any):

@@ -22,7 +22,7 @@ class Turnstile(DocHandler):
     async def get(self, *args: Any, **kwargs: Any) -> None:
         async with self.application.settings.setdefault("turnstile", asyncio.Lock()):
             begin = time.monotonic()
-            await super().get(*args, **kwargs)
+            await super().get(*args, **kwargs)  # type: ignore[misc]
             await asyncio.sleep(LEFT * (time.monotonic() - begin))
 
 
