@@ -114,9 +114,9 @@ class Viewer:
 
     async def _open(self) -> _Page:
         client = AsyncHTTPClient(force_instance=True)  # as many connections as viewers
-        html = (await client.fetch(HTTPRequest(self.url, request_timeout=PATIENCE))).body.decode()
+        html = (await client.fetch(HTTPRequest(self.url, request_timeout=2 * PATIENCE))).body.decode()
         for part in dict.fromkeys(PARTS.findall(html)):
-            await client.fetch(HTTPRequest(urljoin(self.url, part), request_timeout=PATIENCE))
+            await client.fetch(HTTPRequest(urljoin(self.url, part), request_timeout=2 * PATIENCE))
         token = TOKEN.search(html)
         if token is None:
             raise Broken("the page names no session")
