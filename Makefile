@@ -16,7 +16,7 @@ DEV := $(VENV)/.cflows-dev
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay clean
+.PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay bench-load clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -54,6 +54,10 @@ bench-gpu: $(DEV)  ## The benchmarks of a machine with a CUDA GPU
 bench-stay: $(DEV)  ## A visitor who stays for 20 minutes, and one with 200,000 stored steps (40 minutes; needs Chromium)
 	$(BIN)/python benchmarks/stay.py --minutes 20
 	$(BIN)/python benchmarks/stay.py --minutes 20 --stored 200000
+
+bench-load: $(DEV)  ## Fifty viewers at once, and two hundred visits (a quarter of an hour; needs Chromium)
+	$(BIN)/python benchmarks/load.py
+	$(BIN)/python benchmarks/visits.py
 
 clean:  ## Remove .venv and what the tools leave behind (never your runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -34,11 +34,12 @@ class Component(pn.custom.JSComponent):
     state = param.Dict(default={}, doc="What is drawn.")
 
     __abstract = True
+    _bundle_path = None  # type: ignore[assignment]  # no component is bundled: Panel would look for files, some dozens of times a page
     _stylesheets = [_STYLE]
 
     def __init__(self, answer: Callable[[dict[str, Any]], None], **params: Any):
         self._answer = answer
-        self._heard = 0  # number of the script's last message
+        self.heard = 0  # number of the script's last message
         super().__init__(sizing_mode="stretch_width", margin=0, **params)
 
     def _handle_msg(self, data: Any) -> None:
@@ -46,7 +47,7 @@ class Component(pn.custom.JSComponent):
             return
         number = data.pop("sent", None)
         if isinstance(number, int):
-            self._heard = number
+            self.heard = number
         if data and all(self._fits(key, value) for key, value in data.items()):
             self._answer(data)
 
@@ -57,7 +58,7 @@ class Component(pn.custom.JSComponent):
 
     def show(self, **state: Any) -> None:
         """Draw `state` if it differs from what is drawn."""
-        state["heard"] = self._heard
+        state["heard"] = self.heard
         if state != self.state:
             self.state = state
 

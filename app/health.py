@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import weakref
 from collections import deque
@@ -46,7 +47,8 @@ class Health:
         """What `/health` tells.
 
         loop, in milliseconds: mean and longest lateness of the last minute; since `forget`, the longest, and the most that the loop
-        itself computed at a stretch. runs: how many a visitor watches.
+        itself computed at a stretch. runs: how many a visitor watches. alive: threads, and pages of *Explore*, one of
+        them made ahead of its visitor; the handler adds the sessions.
         """
         recent = list(self.recent) or [0.0]
         loop = {
@@ -56,7 +58,8 @@ class Health:
             "busiest_ms": 1e3 * self.busiest,
         }
         runners = {id(page.session.runner) for page in self._pages if page.session.runner is not None}
-        return {"loop": loop, "runs": {"watched": len(runners)}}
+        alive = {"pages": len(self._pages), "threads": threading.active_count()}
+        return {"loop": loop, "runs": {"watched": len(runners)}, "alive": alive}
 
     def forget(self) -> None:
         """Begin anew."""
@@ -72,6 +75,10 @@ class HealthHandler(RequestHandler):
 
     def get(self) -> None:
         self.set_header("Cache-Control", "no-store")
-        self.write(self.health.report())
+        # The handler's application is Bokeh's, which knows the sessions: open pages, and those left within the last half minute.
+        sessions = sum(len(self.application.get_sessions(path)) for path in self.application.app_paths)  # type: ignore[attr-defined]
+        report = self.health.report()
+        report["alive"]["sessions"] = sessions
+        self.write(report)
         if self.get_query_argument("forget", None) is not None:
             self.health.forget()

@@ -20,7 +20,7 @@ from bokeh.events import DocumentReady
 from bokeh.settings import settings as bokeh_settings
 from tornado.websocket import WebSocketClosedError
 
-from cflows_app import share
+from cflows_app import share, turnstile
 from cflows_app.ahead import Ahead
 from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.broadcast import Broadcasts
@@ -170,6 +170,7 @@ def _server(
     routes: dict[str, Callable[[], pn.Template]], health: Health, exports: Exports, port: int, address: str, origins: list[str]
 ) -> pn.io.server.Server:
     bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
+    turnstile.install()
     return pn.serve(
         routes,
         port=port,

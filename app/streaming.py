@@ -8,12 +8,14 @@ the run is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from bokeh.core.serialization import Serializable, Serializer
 from bokeh.models import ColumnDataSource
 
 from cflows_app.decimate import MAX_POINTS, Plan
@@ -150,9 +152,16 @@ def single(values: np.ndarray) -> np.ndarray:
         return values.astype(np.float32)
 
 
-def _short(values: np.ndarray) -> list[float]:
-    """With as many digits as single precision has, which the browser keeps; a list, as an array would be a message of its own."""
-    return [float(f"{value:.8g}") for value in values]
+class Values(list[float], Serializable):
+    """Numbers for a message, as a list: an array would be a message of its own. Bokeh alone would look at every one of them for models."""
+
+    def to_serializable(self, serializer: Serializer) -> list[Any]:
+        return [value if math.isfinite(value) else serializer.encode(value) for value in self]
+
+
+def _short(values: np.ndarray) -> Values:
+    """With as many digits as single precision has, which the browser keeps."""
+    return Values(float(f"{value:.8g}") for value in values)
 
 
 class Table:
@@ -235,7 +244,7 @@ class Table:
     def _append(self, reading: Reading, grown: Plan) -> None:
         old, self._plan = self._plan, grown
         steps = reading.of(old.stop, grown.stop).steps
-        fresh = {"step": steps.tolist(), "x": reading.place(steps).tolist()}
+        fresh = {"step": Values(steps.tolist()), "x": Values(reading.place(steps).tolist())}
         for column in self.columns.values():
             fresh[column.name] = _short(self._read(column, reading, old.stop, grown.stop))
         self.source.stream(fresh)  # type: ignore[arg-type]

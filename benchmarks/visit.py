@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,13 +36,20 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(*options: str | Path) -> Iterator[Dashboard]:
-    """`cflows app` with these options on a free port of this machine, its worker warm."""
+def dashboard(*options: str | Path, script: Path | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Dashboard]:
+    """`cflows app` with these options on a free port of this machine, its worker warm. script: to be run instead of the package."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "cflows_core", "app", "--port", str(port), *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [
+        sys.executable,
+        *(["-m", "cflows_core"] if script is None else [str(script)]),
+        "app",
+        "--port",
+        str(port),
+        *map(str, options),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **(environment or {})})
     try:
         begin = time.perf_counter()
         found = Dashboard(f"http://127.0.0.1:{port}/", process.pid, 0.0)

@@ -21,6 +21,7 @@ from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
+IDLE_SECONDS = 1.0  # between looks at the controls while nothing seems to have changed
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 READ_ONLY = "This page follows a lecture, so only the lecturer acts on the run: Fork here makes it yours."
 SAY_SECONDS = 10.0  # between steps told to screen readers
@@ -49,6 +50,8 @@ class ExplorePage(Page):
         self._said, self._said_at, self._said_of = ("", []), 0.0, object()
         self._told, self._told_at, self._told_of = None, 0.0, ""
         self._footed: tuple[float, object] = (0.0, None)
+        self._shown: tuple[object, ...] = ()
+        self._shown_at = 0.0
         self.tick()
 
     @property
@@ -72,16 +75,32 @@ class ExplorePage(Page):
             if view.flows != tuple(session.shown):
                 view.show(session.shown)
                 self._stale = True
-        now = time.monotonic()
+        now, drawn, asked = time.monotonic(), self.turns.number, self._stale
         if self._stale or self.turns.open(now):
             self._draw_former()
             self._draw(now)
-        self._show_controls(session)
+        subject = self._subject(session)
+        # Where the run is goes out with the drawings of it: told at every tick, it would cost fifty visitors' server more than they do.
+        if asked or subject != self._shown or now - self._shown_at > IDLE_SECONDS:
+            self._shown, self._shown_at = subject, now
+            self._show_progress(session)
+            self._show_controls(session)
+        elif self.turns.number != drawn:
+            self._show_progress(session)
 
     async def leave(self) -> None:
         await self.session.release()
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _subject(self, session: Session) -> tuple[object, ...]:
+        """What the controls show beside the run's progress, cheap to compare: what they said, and the visitor's state by identity."""
+        heard = sum(part.heard for part in self.components.values())
+        coming = session.history.steps[-1] + 1 if len(session.history) else 1
+        past = sum(step <= coming for step, _, _ in session.run_config.changes)
+        state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
+        said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
+        return heard, past, self.moment, self.axis.following, *said, *state
+
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
         reading = Reading(history, session.run_config, self._options(), self.moment)
@@ -110,7 +129,8 @@ class ExplorePage(Page):
         elif len(self.canvas.tables) > 1:
             self._stale |= self.canvas.layer(1).clear()
 
-    def _show_controls(self, session: Session) -> None:
+    def _show_progress(self, session: Session) -> None:
+        """Where the run is, and what it is doing there."""
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
         former = 0 if session.former is None else len(session.former.history)
@@ -136,12 +156,15 @@ class ExplorePage(Page):
             follows=session.follows is not None,
         )
         self.status.show(status=texts.STATUS_LABELS[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
-        self._show_viewbar()
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         if now - self._footed[0] > FOOT_SECONDS or self._footed[1] != (status, history):
             self._footed = now, (status, history)
             self.foot.show(items=footing(session, self.turns.share(now)))
+
+    def _show_controls(self, session: Session) -> None:
+        """What the visitor may choose, and has chosen."""
+        self._show_viewbar()
         self.form.show(
             values=texts.values_shown(session),
             errors=session.errors,

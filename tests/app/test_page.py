@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 
 import numpy as np
@@ -13,6 +14,7 @@ from bokeh.document import Document
 from bokeh.events import DocumentReady
 from panel.io.state import set_curdoc
 
+import cflows_app.pages.explore as explore_module
 import cflows_app.session as session_module
 from cflows_app import form, texts
 from cflows_app.ahead import Ahead
@@ -333,5 +335,40 @@ def test_nothing_is_drawn_before_the_browser_has_the_page(fake_engine):
         for _ in range(2):
             document.callbacks.trigger_event(DocumentReady())
         assert len(document.session_callbacks) == 1
+
+    play_page(fake_engine, scene)
+
+
+def test_a_tick_without_news_draws_no_controls(fake_engine, monkeypatch):
+    async def scene(page: ExplorePage):
+        drawn = []
+        monkeypatch.setattr(texts, "values_shown", lambda session, former=texts.values_shown: drawn.append(session) or former(session))
+        monkeypatch.setattr(explore_module, "IDLE_SECONDS", math.inf)
+        page.tick()
+        drawn.clear()
+        for _ in range(20):
+            page.tick()
+        assert drawn == []
+        page._on_transport({"action": "run"})
+        await done(page)
+        page.tick()
+        assert page.transport.state["status"] == "running"
+        drawn.clear()
+        page.session.runner.play(5)
+        page.tick()
+        assert page.transport.state["step"] == page.scrubber.state["last"] == int(page.session.history.steps[-1])
+        assert drawn == []  # the run goes on, and the controls are as they were
+        page.form._handle_msg({"edit": "lr", "value": "0.2", "sent": 3})
+        page.tick()
+        assert page.form.state["heard"] == 3
+        await done(page)
+        assert page.form.state["values"]["lr"] == "0.2"
+        page.tick()
+        drawn.clear()
+        page.tick()
+        assert drawn == []
+        monkeypatch.setattr(explore_module, "IDLE_SECONDS", 0.0)
+        page.tick()
+        assert len(drawn) == 1
 
     play_page(fake_engine, scene)

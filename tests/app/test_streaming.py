@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+from bokeh.core.serialization import Serializer
 
 from cflows_app.decimate import MAX_POINTS
-from cflows_app.streaming import Column, Reading, Table
+from cflows_app.streaming import Column, Reading, Table, Values
 from cflows_core.config import RunConfig
 from cflows_core.frames import Frame
 from cflows_core.history import History
@@ -161,3 +164,8 @@ def test_modes_that_a_series_lacks_are_missing_values(make_history):
     assert np.isnan(seen.series("discrete", "effective_eigs", 5)).all()
     assert np.isnan(seen.series("discrete", "effective_eigs", 7)).all()
     assert np.isnan(seen.series("nothing", "here", 1)).all()
+
+
+def test_numbers_of_a_message_are_written_as_bokeh_writes_a_list():
+    numbers = [1.5, math.nan, -math.inf, 0.0, 3]
+    assert Serializer().encode(Values(numbers)) == Serializer().encode(list(numbers))

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from bokeh.document import Document
+from bokeh.protocol import Protocol
 
 from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
@@ -34,7 +38,7 @@ def load(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_script_imports(load, name: str) -> None:
-    if name in ("live", "stay", "visit"):
+    if name in ("live", "load", "stay", "visit", "visits"):
         pytest.importorskip("playwright", reason="needs Playwright")
     assert isinstance(load(name), ModuleType)
 
@@ -43,7 +47,9 @@ def test_make_bench_runs_scripts_that_exist() -> None:
     makefile = (FOLDER.parent / "Makefile").read_text()
     listed = makefile.split("for name in ")[1].split(";")[0].split()
     assert set(listed) <= set(SCRIPTS)
-    assert set(SCRIPTS) - set(listed) == {"compare", "gpu", "shortcuts", "stay", "stored", "timing", "visit"}
+    assert set(SCRIPTS) - set(listed) == {
+        "clocked", "compare", "gpu", "load", "shortcuts", "stay", "stored", "timing", "viewer", "visit", "visits",
+    }  # fmt: skip
 
 
 def test_a_row_has_the_median_and_the_range(load) -> None:
@@ -177,3 +183,85 @@ def test_a_stored_run_of_many_steps_goes_on_from_its_end(load, tmp_path: Path) -
     simulation = Simulation.load(run.checkpoint_path)
     assert next(simulation).step == 601
     assert load("stored").size(path) > 601 * 8
+
+
+def test_a_viewer_finds_its_models_in_the_page_and_keeps_the_steps(load) -> None:
+    viewer = load("viewer")
+    from cflows_app.pages.explore import ExplorePage
+    from cflows_app.session import Session
+    from cflows_app.shell import page_template
+
+    async def no_engine() -> None: ...
+
+    page, document = ExplorePage(Session(no_engine)), Document()
+    page_template(page, "light").server_doc(document)
+    pulled: Any = Protocol().create("PULL-DOC-REPLY", "1", document)
+    parts = viewer.Parts.of(pulled.content["doc"])
+    assert document.get_model_by_id(parts.table) is page.canvas.table.source
+    transport: Any = document.get_model_by_id(parts.transport)
+    assert transport.data is document.get_model_by_id(parts.state)
+
+    changes: list[Any] = []
+    document.on_change(changes.append)
+    source, watching = page.canvas.table.source, viewer.Viewer("")
+    watching.steps = source.data["step"].astype(int).tolist()
+    newest = watching.steps[-1]
+    source.stream({name: [newest + 1.0, newest + 2.0] for name in source.data})
+    source.data = {name: np.arange(newest + 5.0) for name in source.data}
+    sent: Any = Protocol().create("PATCH-DOC", changes)
+    for change, at in zip(sent.content["events"], (7.0, 8.0), strict=True):
+        watching.take(change, sent.buffers, at)
+    assert watching.arrivals == {newest + 1: 7.0, newest + 2: 7.0, newest + 3: 8.0, newest + 4: 8.0}
+    assert watching.steps == list(range(newest + 5))
+    assert watching.failures == []
+    watching.take(sent.content["events"][0], sent.buffers, 9.0)  # once more: behind what is there
+    assert len(watching.failures) == 1
+
+    heard: list[Any] = []
+    page.transport._answer = heard.append
+    told = viewer.told(parts.transport, action="run", sent=1)
+    document.apply_json_patch({"events": [told]})
+    assert heard == [{"action": "run"}]
+
+
+def test_delays_are_those_of_steps_computed_while_a_viewer_watched(load, tmp_path: Path) -> None:
+    pytest.importorskip("playwright", reason="needs Playwright")
+    load_ = load("load")
+    lines = [f"5 0 {step} {100 + step}\n" for step in range(6)]
+    (tmp_path / "steps-1.txt").write_text("".join(lines) + "5 0 6 10")  # killed while it wrote
+    clock = load_.Clock(tmp_path)
+    arrivals = {0: 102.5, 1: 102.5, 2: 102.5, 3: 103.2, 4: 104.4, 5: 105.9, 9: 106.0}
+    np.testing.assert_allclose(clock.delays(5, arrivals), [0.2, 0.4, 0.9])  # what was there at the beginning is no news
+    np.testing.assert_allclose(clock.delays(5, arrivals, since=103.5), [0.4, 0.9])
+    assert len(clock.delays(6, arrivals)) == len(clock.delays(5, {})) == 0
+    assert clock.simulations == {("5", "steps-1", "0")}
+    viewer = load("viewer").Viewer
+    quiet, gone, late = viewer("", arrivals={1: 10.0}), viewer("", failures=["gone"]), viewer("")
+    assert load_.failures([1, 2, 3], [quiet, gone, late], 11.0) == ["seed 2: gone", "seed 3: no point came at all"]
+    assert load_.failures([1], [quiet], 20.0) == ["seed 1: no point came for 10.0 s"]
+
+
+def test_the_clock_notes_each_step_and_leaves_the_recording_as_it_was(load, tmp_path: Path) -> None:
+    clocked = load("clocked")
+    recorded: list[Any] = []
+    record = clocked.clocked(lambda host, frame: recorded.append(frame.step), tmp_path)
+    hosts = [SimpleNamespace(simulation=SimpleNamespace(config=SimpleNamespace(seed=seed))) for seed in (3, 4)]
+    for step in range(2):
+        for host in hosts:
+            record(host, SimpleNamespace(step=step))
+    assert recorded == [0, 0, 1, 1]
+    [path] = tmp_path.glob("steps-*.txt")
+    written = [line.rsplit(" ", 1)[0] for line in path.read_text().splitlines()]
+    assert written == ["3 0 0", "4 1 0", "3 0 1", "4 1 1"]
+    for host in hosts:
+        host.lines.close()
+    assert clocked.census()["threads"] >= 1
+
+
+def test_a_third_of_the_visits_press_run_and_all_pages_are_visited(load) -> None:
+    pytest.importorskip("playwright", reason="needs Playwright")
+    visits = load("visits")
+    planned = list(itertools.islice(visits.visits(), 60))
+    assert sum(runs for _, runs in planned) == 20
+    assert {address for address, runs in planned if not runs} == set(visits.PAGES)
+    assert {bool(address) for address, runs in planned if runs} == {True, False}
