@@ -99,7 +99,7 @@ class ExplorePage(Page):
         past = sum(step <= coming for step, _, _ in session.run_config.changes)
         state = map(id, (session.config, session.run_config, session.history, session.errors, session.shown, session.kept, session.former))
         said = session.status, session.preset, session.error, session.sentence, session.busy, session.opening, session.speed
-        return heard, past, self.moment, self.axis.following, *said, *state
+        return heard, past, self.moment, self.axis.following, *said, *_lecture(session), *state
 
     def _draw(self, now: float) -> None:
         session, history = self.session, self.session.history
@@ -134,9 +134,7 @@ class ExplorePage(Page):
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
         former = 0 if session.former is None else len(session.former.history)
-        followers = None if session.broadcast is None else session.broadcast.followers
-        among = session.follows, None if session.follows is None else session.follows.followers, followers
-        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former, among)
+        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former, *_lecture(session))
         if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
             self._said, self._said_at, self._said_of = texts.sentence(session, self.moment), now, subject
         sentence, notes = self._said
@@ -224,3 +222,9 @@ class ExplorePage(Page):
         kept = moment is not None and len(history)
         self.moment = int(min(max(moment, history.steps[0]), history.steps[-1])) if kept else None
         self._stale = True
+
+
+def _lecture(session: Session) -> tuple[object, ...]:
+    """Which lecture is given or followed, and by how many."""
+    lecture = session.broadcast or session.follows
+    return session.broadcast is not None, lecture, None if lecture is None else lecture.followers
