@@ -61,14 +61,11 @@ class SimulationHost:
         objective: again that of a run on an objective of one's own. known: the last step of which the caller has the history; nothing
         is read if that is all. Raises StoreError.
         """
-        from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
+        from cflows_core.store.resuming import restored
 
         run = Run.open(path)
-        # Killed before its first checkpoint: from the beginning, which repeats what is stored.
-        saved = run.checkpoint_path
-        simulation = Simulation.load(saved, objective) if saved else Simulation(run.config, objective)
-        simulation.config = run.config  # with the changes made after the checkpoint, which are to be replayed
+        simulation = restored(run, objective)
         history = History() if known + 1 >= simulation.step_number else History.from_run(run).until(simulation.step_number)
         return cls(simulation, Recorder.reopen(path) if record else None), history
 
