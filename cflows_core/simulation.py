@@ -340,5 +340,6 @@ def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "
     except Exception as error:
         wrong = type(error).__name__
     raise StoreError(
-        f"The file {path} is no checkpoint of a simulation, or a damaged one ({wrong or 'another content'}): give the path that `save` was given."
+        f"The file {path} is no checkpoint of a simulation, or a damaged one ({wrong or 'of another content'}): "
+        "give the path that `save` was given."
     )

@@ -1,7 +1,8 @@
 """The command `cflows`: run, resume, presets, table, figure, app, check, doctor.
 
 Whatever a user does wrong, or the disk, or Ctrl-C, ends in one sentence on standard error. Exit codes: 0 done; 1 the
-optimizer diverged, a stored run is damaged, or the self-check failed; 2 something must be changed (the sentence says what); 130 interrupted.
+optimizer diverged, a stored run is damaged, or the self-check failed; 2 something must be changed (the sentence says
+what); 130 interrupted.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def torn_rows(run: Run) -> dict[str, np.ndarray]:
             add(name, np.isnan(run.columns()[name]))
         for flow in run.flows:
             add(f"{flow}/loss", (run.status(flow) == _RUNNING) & np.isnan(run.series(flow, "loss")))
-        for path, spec in run.arrays.items():
+        for path in run.arrays:
             if source(path) == path and run.path is not None and not any((run.path / path).glob("c*")):
                 add(path, np.ones(run.rows, dtype=bool))
     return torn

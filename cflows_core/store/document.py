@@ -124,9 +124,10 @@ def make_room(root: Path, overwrite: bool) -> None:
     if not overwrite:
         raise StoreError(f"A run is stored at {root} already: choose another path, resume that run, or ask to overwrite it.")
     place = root.resolve()  # a symbolic link stays one
-    lock = WriterLock(place)
     deleted = place.with_name(f".{place.name}{DELETED}")
+    lock = None
     try:
+        lock = WriterLock(place)
         if deleted.exists():  # of a writer that was killed here
             shutil.rmtree(deleted)
         place.rename(deleted)  # at once: half of a run is never found in its place
@@ -137,7 +138,8 @@ def make_room(root: Path, overwrite: bool) -> None:
         reason = (error.strerror or str(error)).lower()
         raise StoreError(f"The run at {root} cannot be overwritten ({reason}): delete it by hand, or choose another path.") from error
     finally:
-        lock.release()
+        if lock is not None:
+            lock.release()
 
 
 def is_unborn(root: Path) -> bool:

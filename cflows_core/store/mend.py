@@ -1,4 +1,4 @@
-"""What `cflows check --repair` does to a damaged run. Nothing is thrown away that was ever committed: it is put aside, beside the run's files.
+"""What `cflows check --repair` does to a damaged run. Nothing that was ever committed is thrown away: it is put aside.
 
 Every function returns what it did, and what is lost, in words. They are called by who holds the writer's lock; all raise OSError.
 """

@@ -234,7 +234,9 @@ class Recorder:
     def _leave_old_course(self, rows: int, events: list[Event], config: RunConfig) -> None:
         """Where other changes lead away from committed rows: a commit without these, before rows of the new course overwrite them."""
         differing = set(config.changes) ^ set(self._stored.changes)
-        kept = bisect_left(self._steps, min((step for step, _, _ in differing), default=self._now + 1))
+        if not differing:
+            return
+        kept = bisect_left(self._steps, min(step for step, _, _ in differing))
         if kept >= self._committed or kept >= self._first + self._count:
             return
         begun = [event for event in events if event.step < self._steps[kept]]

@@ -1,4 +1,4 @@
-"""Where a stored run goes on: at its checkpoint if that one is whole and of this run, else at the beginning, which repeats what is stored."""
+"""Where a stored run goes on: at its checkpoint if that is whole and of this run, else at its beginning, which repeats what is stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def restored(run: Run, objective: Objective | None = None, schedule: Schedule | None = None) -> Simulation:
     """The simulation that goes on with a stored run, with the run's configuration: changes made after the checkpoint are replayed.
 
-    A checkpoint that is torn, or does not fit the rows, is passed over and said so in the log: from the beginning the same steps come again,
+    A checkpoint that is torn, or does not fit the rows, is passed over, and the log says so: from the beginning the same steps come again,
     bit for bit. Raises StoreError for one of another version, which may compute otherwise, and where the beginning is stored nowhere.
     """
     checkpoint, problem = usable_checkpoint(run, "cpu" if objective is None else objective.device)
@@ -60,8 +60,8 @@ def check_version(run: Run, checkpoint: dict[str, Any]) -> None:
     if version != CHECKPOINT_VERSION:
         by = run.meta.get("versions", {}).get("cflows", "of that time")
         raise StoreError(
-            f"The checkpoint of {run.path} has version {version}, and this cflows {__version__} reads version {CHECKPOINT_VERSION}: go on with "
-            f"the cflows that wrote it ({by}), or let `cflows check --repair {run.path}` set it aside, and resume computes the run again."
+            f"The checkpoint of {run.path} has version {version}, and this cflows {__version__} reads version {CHECKPOINT_VERSION}: "
+            f"go on with the cflows that wrote it ({by}), or let `cflows check --repair {run.path}` set it aside, and resume computes the run again."
         )
 
 
