@@ -40,7 +40,8 @@ def run(
     """
     _use_threads(config)
     simulation = Simulation(config, objective, weights, schedule=schedule)
-    with Recorder(out, config, Facts.of(simulation.objective).to_plain(), overwrite=overwrite) as recorder:
+    meta = {**Facts.of(simulation.objective).to_plain(), "own_objective": objective is not None}
+    with Recorder(out, config, meta, overwrite=overwrite) as recorder:
         _drive(simulation, recorder, progress, on_frame, until)
     return recorder.run
 

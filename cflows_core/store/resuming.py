@@ -61,7 +61,8 @@ def check_version(run: Run, checkpoint: dict[str, Any]) -> None:
         by = run.meta.get("versions", {}).get("cflows", "of that time")
         raise StoreError(
             f"The checkpoint of {run.path} has version {version}, and this cflows {__version__} reads version {CHECKPOINT_VERSION}: "
-            f"go on with the cflows that wrote it ({by}), or let `cflows check --repair {run.path}` set it aside, and resume computes the run again."
+            f"go on with the cflows that wrote it ({by}), or put it aside with `cflows check --repair {run.path}`, "
+            "and resume computes the run again."
         )
 
 
