@@ -11,18 +11,21 @@ named in VICTIMS.
 from __future__ import annotations
 
 import argparse
+import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.process import BaseProcess as Process
 from pathlib import Path
 
 import numpy as np
 from timing import Row, report, row
 
+from cflows_core import cli
 from cflows_core.errors import StoreError
 from cflows_core.store import Run
 from cflows_core.store.check import check
@@ -30,10 +33,10 @@ from cflows_core.store.document import is_unborn
 from cflows_core.store.files import writer
 
 PROBLEM = ("--dataset", "chebyshev", "--n-train", "30", "--width", "4", "--n-eigs", "2", "--lr", "0.3", "--flows", "stable,central,rod")
-PLAN = (*PROBLEM, "--steps", "1000", "--checkpoint-every", "10")
+PLAN = (*PROBLEM, "--steps", "300", "--checkpoint-every", "10")
 LIFE = 1.0  # seconds: a victim is killed at a random moment of so many, counted from one of these:
 BEGINNINGS = {"its start": 0.15, "opening the store": 0.25, "the first commit of new steps": 0.6}  # share of victims
-IMPORTS = 3.0  # seconds that a process may take before it opens anything
+OPENING = 0.5  # seconds that a process may take before it opens anything
 PATIENCE = 120.0  # seconds that it may take at most
 
 
@@ -113,31 +116,38 @@ def committed(path: Path) -> int:
         return -1
 
 
-def command(*words: str | Path) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "cflows_core", *map(str, words), "--quiet"], stderr=subprocess.PIPE, text=True)
+def start(*words: str | Path) -> Process:
+    """The command `cflows` in a process of its own; forked, since a victim would spend most of its life importing PyTorch."""
+    process = get_context("fork").Process(target=_command, args=([*map(str, words), "--quiet"],))
+    process.start()
+    return process
 
 
-def finish(process: subprocess.Popen) -> None:
+def _command(words: list[str]) -> None:
+    sys.exit(cli.main(words))
+
+
+def finish(process: Process) -> None:
     """Wait for a process that is to succeed."""
-    _, errors = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"a process that nobody killed ended with {process.returncode}: {errors}")
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"a process that nobody killed ended with {process.exitcode}")
 
 
-def wait_until(true: Callable[[], bool], process: subprocess.Popen) -> None:
+def wait_until(true: Callable[[], bool], process: Process) -> None:
     """Until something is so, or the process has ended."""
     begin = time.monotonic()
-    while process.poll() is None and not true():
+    while process.is_alive() and not true():
         if time.monotonic() - begin > PATIENCE:
             raise SystemExit(f"process {process.pid} did not come so far within {PATIENCE:.0f} s")
         time.sleep(0.01)
 
 
-def live(process: subprocess.Popen, path: Path, beginning: str, moments: random.Random) -> None:
+def live(process: Process, path: Path, beginning: str, moments: random.Random) -> None:
     """Let the process, which records at `path`, live until a random moment."""
     before = committed(path)
     if beginning == "its start":
-        time.sleep(moments.uniform(0.0, IMPORTS))
+        time.sleep(moments.uniform(0.0, OPENING))
         return
     wait_until(lambda: f"process {process.pid} " in (writer(path) or ""), process)
     if beginning != "opening the store":
@@ -150,13 +160,13 @@ def kill_runs(kills: int) -> Tally:
     tally, moments = Tally(), random.Random(0)
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         undisturbed = Path(folder) / "undisturbed.zarr"
-        finish(command("run", *PLAN, "--out", undisturbed))
+        cli.main(["run", *PLAN, "--out", str(undisturbed), "--quiet"])  # here, so that the victims inherit what is compiled
         whole = Run.open(undisturbed)
         whole.columns()
         while tally.kills < kills:
             path = Path(folder) / f"{tally.complete}.zarr"
             while committed(path) < whole.rows:
-                process = command("resume", path) if committed(path) >= 0 else command("run", *PLAN, "--out", path)
+                process = start("resume", path) if committed(path) >= 0 else start("run", *PLAN, "--out", path)
                 if tally.kills == kills:
                     finish(process)
                     break
@@ -164,10 +174,11 @@ def kill_runs(kills: int) -> Tally:
                 live(process, path, beginning, moments)
                 known = committed(path)
                 process.kill()
-                _, errors = process.communicate()
-                if process.returncode > 0:
-                    raise SystemExit(f"a process that nobody had killed yet ended with {process.returncode}: {errors}")
-                if process.returncode < 0:  # else it was faster
+                process.join()
+                assert process.exitcode is not None
+                if process.exitcode > 0:
+                    raise SystemExit(f"a process that nobody had killed yet ended with {process.exitcode}")
+                if process.exitcode < 0:  # else it was faster
                     tally.during[beginning] = tally.during.get(beginning, 0) + 1
                     tally.after_kill(path, known, whole)
                     print(f"kill {tally.kills}, after {beginning}: {known} steps were committed, {committed(path)} are", flush=True)
@@ -183,6 +194,7 @@ def main() -> None:
     parser.add_argument("victims", nargs="*", metavar="victim", help=f"of {', '.join(VICTIMS)}; all without one")
     parser.add_argument("--kills", type=int, default=100, help="of each kind (100)")
     arguments = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch's threads for a GPU outlive no fork
     if unknown := set(arguments.victims) - set(VICTIMS):
         parser.error(f"there is no victim {', '.join(sorted(unknown))}: take {', '.join(VICTIMS)}")
     rows = [line for name in arguments.victims or VICTIMS for line in VICTIMS[name](arguments.kills).rows(name)]

@@ -171,12 +171,14 @@ def _findings(run: Run, path: Path) -> Iterator[Finding]:
     at = [event.step for event in run.events]
     if at != sorted(at):
         yield Finding("its events are not in the order of their steps")
-    yield from _rows(run, path)
+    rows = list(_rows(run, path))
+    yield from rows
     missing = [name for name in _members(run) if not _is_document(path / name / ROOT)]
     if missing:
         words = f"documents of {len(missing)} groups or arrays are missing or damaged ({', '.join(missing[:3])})"
         yield Finding(words, False, partial(mend.write_members, path))
-    yield from _checkpoint(run, path)
+    if not any(finding.mend for finding in rows):  # else the checkpoint is compared with what is left of them
+        yield from _checkpoint(run, path)
 
 
 def _rows(run: Run, path: Path) -> Iterator[Finding]:

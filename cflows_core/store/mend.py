@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,14 @@ ASIDE = ".aside"  # ending of what a repair has put aside
 
 
 def write_root(root: Path, specs: list[ArraySpec], attributes: dict[str, Any]) -> None:
-    """Replace the root document; the former one stays as `zarr.json.aside`."""
+    """Replace the root document; the former one stays as `zarr.json.aside`, or the first after it that is free."""
     if (root / ROOT).exists():
-        replace_file(root / (ROOT + ASIDE), (root / ROOT).read_bytes(), sync=True)
+        replace_file(_aside(root / ROOT), (root / ROOT).read_bytes(), sync=True)
     replace_file(root / ROOT, dumps(tree(specs, attributes["rows"], attributes)[""]), sync=True)
+
+
+def _aside(path: Path) -> Path:
+    return next(name for n in count(1) if not (name := path.with_name(f"{path.name}{ASIDE}{n if n > 1 else ''}")).exists())
 
 
 def migrate(root: Path) -> str:
@@ -56,8 +61,8 @@ def cut(root: Path, rows: int) -> str:
 
 
 def set_checkpoint_aside(root: Path) -> str:
-    (root / CHECKPOINT).replace(root / (CHECKPOINT + ASIDE))
-    return f"the checkpoint put aside as {CHECKPOINT}{ASIDE} (resume computes the run again from its beginning)"
+    place = (root / CHECKPOINT).replace(_aside(root / CHECKPOINT))
+    return f"the checkpoint put aside as {place.name} (resume computes the run again from its beginning)"
 
 
 def write_members(root: Path) -> str:
