@@ -235,8 +235,7 @@ def torn_rows(run: Run) -> dict[str, np.ndarray]:
 
 
 def _members(run: Run) -> list[str]:
-    paths = list(run.columns())
-    return sorted({*paths, *(path.rpartition("/")[0] for path in paths if "/" in path)})
+    return sorted({*run.arrays, *(path.rpartition("/")[0] for path in run.arrays if "/" in path)})
 
 
 def _is_document(file: Path) -> bool:

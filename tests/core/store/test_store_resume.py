@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import shutil
 import zipfile
@@ -56,7 +57,9 @@ def cut(content: bytes) -> bytes:
 
 def flip(content: bytes) -> bytes:
     """One bit of a tensor, which the format itself would not notice."""
-    at = content.index(b"/data/0") + 400
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size if "/data/" in member.filename else 0)
+        at = content.index(archive.read(largest))
     return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
 
 
