@@ -312,10 +312,11 @@ class Simulation:
         return simulation
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the checkpoint; a file at `path` is replaced only once the new one is complete."""
+        """Write the checkpoint; a file at `path` is replaced only once the new one is complete. Raises OSError."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        torch.save(self.checkpoint(), partial)
+        with partial.open("wb") as file:  # Python's: PyTorch's own reports a full disk by a RuntimeError of many wordings
+            torch.save(self.checkpoint(), file)
         partial.replace(path)
         return path
 
