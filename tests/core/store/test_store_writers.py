@@ -28,6 +28,12 @@ sys.stdin.read()
 """
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch):
+    """Commits come when they are asked for, however slow the machine is."""
+    monkeypatch.setattr("cflows_core.store.recorder.COMMIT_SECONDS", 1e9)
+
+
 @pytest.fixture
 def no_locks(monkeypatch):
     """A file system without locks."""
