@@ -17,6 +17,7 @@ from cflows_core.problems.objective import Objective
 from cflows_core.schedules import Schedule
 from cflows_core.simulation import Simulation
 from cflows_core.store import Recorder, Run
+from cflows_core.store.resuming import restored
 
 
 def run(
@@ -39,7 +40,8 @@ def run(
     """
     _use_threads(config)
     simulation = Simulation(config, objective, weights, schedule=schedule)
-    with Recorder(out, config, Facts.of(simulation.objective).to_plain(), overwrite=overwrite) as recorder:
+    meta = {**Facts.of(simulation.objective).to_plain(), "own_objective": objective is not None}
+    with Recorder(out, config, meta, overwrite=overwrite) as recorder:
         _drive(simulation, recorder, progress, on_frame, until)
     return recorder.run
 
@@ -53,14 +55,13 @@ def resume(
     progress: bool = True,
     on_frame: Callable[[Frame], Any] | None = None,
 ) -> Run:
-    """Go on with the run stored at `path` from its last checkpoint to its end, and `steps` steps further. Raises `StoreError`."""
+    """Go on with the run stored at `path` from its last checkpoint to its end, and `steps` steps further. Raises `StoreError`.
+
+    Without a checkpoint, or with a torn one, the run is computed again from its beginning, which repeats what is stored.
+    """
     stored = Run.open(path)
     _use_threads(stored.config)
-    if stored.checkpoint_path:
-        simulation = Simulation.load(stored.checkpoint_path, objective, schedule=schedule)
-    else:
-        simulation = Simulation(stored.config, schedule=schedule)
-    simulation.config = stored.config  # with the changes made after the checkpoint, which are to be replayed
+    simulation = restored(stored, objective, schedule)
     if steps:
         simulation.extend(steps)
     with Recorder.reopen(path) as recorder:

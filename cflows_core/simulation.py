@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -311,23 +312,35 @@ class Simulation:
         return simulation
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the checkpoint; a file at `path` is replaced only once the new one is complete."""
+        """Write the checkpoint; a file at `path` is replaced only once the new one is complete. Raises OSError."""
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
-        torch.save(self.checkpoint(), partial)
+        with partial.open("wb") as file:  # Python's: PyTorch's own reports a full disk by a RuntimeError of many wordings
+            torch.save(self.checkpoint(), file)
         partial.replace(path)
         return path
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], objective: Objective | None = None, *, schedule: Schedule | None = None) -> Simulation:
         """The simulation saved at `path`. Raises `StoreError` for a file that is none; nothing in the file is executed."""
-        device = "cpu" if objective is None else objective.device
-        try:
-            checkpoint = torch.load(path, map_location=device, weights_only=True)
-        except FileNotFoundError:
-            raise StoreError(f"There is no checkpoint at {path}: give the path that `save` was given.") from None
-        except Exception as error:
-            raise StoreError(
-                f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given."
-            ) from None
+        checkpoint = read_checkpoint(path, "cpu" if objective is None else objective.device)
         return cls.from_checkpoint(checkpoint, objective, schedule=schedule)
+
+
+def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> dict[str, Any]:
+    """What `Simulation.save` wrote at `path`, every checksum compared. Raises `StoreError` for a file that is none, or a torn one."""
+    wrong = ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wrong = archive.testzip() or ""  # torch.load itself compares none
+        checkpoint = torch.load(path, map_location=device, weights_only=True)
+        if not wrong and checkpoint.keys() >= {"version", "config", "step"}:
+            return checkpoint
+    except FileNotFoundError:
+        raise StoreError(f"There is no checkpoint at {path}: give the path that `save` was given.") from None
+    except Exception as error:
+        wrong = type(error).__name__
+    raise StoreError(
+        f"The file {path} is no checkpoint of a simulation, or a damaged one ({wrong or 'of another content'}): "
+        "give the path that `save` was given."
+    )

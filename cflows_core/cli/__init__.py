@@ -1,7 +1,8 @@
-"""The command `cflows`: run, resume, presets, table, figure, app, doctor.
+"""The command `cflows`: run, resume, presets, table, figure, app, check, doctor.
 
 Whatever a user does wrong, or the disk, or Ctrl-C, ends in one sentence on standard error. Exit codes: 0 done; 1 the
-optimizer diverged, or the self-check failed; 2 something must be changed (the sentence says what); 130 interrupted.
+optimizer diverged, a stored run is damaged, or the self-check failed; 2 something must be changed (the sentence says
+what); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ def _dispatch(argv: Sequence[str]) -> int:
         return 0
     if given.command == "app":
         return _app(given)
+    if given.command == "check":
+        from cflows_core.cli import checking
+
+        return checking.run(given.paths, given.repair)
     from cflows_core.cli import doctor
 
     return doctor.run()

@@ -133,6 +133,15 @@ def build() -> SentenceParser:
     ):
         app.add_argument(flag_, type=number, default=default, metavar="N", help=f"{most}; 0: any number [default {default}]")
 
+    check = commands.add_parser(
+        "check",
+        help="are stored runs whole? mends what can be mended",
+        description="Compares every file of stored runs with what was committed, a line a run. Without --repair nothing is written.",
+        allow_abbrev=False,
+    )
+    check.add_argument("paths", metavar="PATH", nargs="+", help="a run, packed or not, or a folder that holds runs at any depth")
+    check.add_argument("--repair", action="store_true", help="mend what can be mended, and keep what is cut as a file ending in .aside")
+
     commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)
     return parser
 

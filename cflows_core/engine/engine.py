@@ -181,14 +181,15 @@ class Engine:
                 return await self._resumed(os.fspath(base), False, None, history, owner)
             return await self._opened("start", (config.to_dict(), None, {}), None, owner=owner)
         path = None
-        try:
-            place, there = await asyncio.to_thread(self.journal.place, config, base, not share)
-            if there:
-                return await self._resumed(os.fspath(place), True, None, history, owner)
-            path = os.fspath(place)
-        except StoreError as problem:
-            # What is there cannot be gone on with, or nothing can be stored: that is no reason not to compute.
-            logger.warning("%s", problem)
+        for anew in (not share, True):  # what is there may turn out not to be gone on with
+            try:
+                place, there = await asyncio.to_thread(self.journal.place, config, base, anew)
+                if there:
+                    return await self._resumed(os.fspath(place), True, None, history, owner)
+                path = os.fspath(place)
+                break
+            except StoreError as problem:  # no reason not to compute, if need be without a store
+                logger.warning("%s", problem)
         return await self._opened("start", (config.to_dict(), path, {}), path, owner=owner)
 
     def _resumed(

@@ -63,14 +63,13 @@ class SimulationHost:
         objective: again that of a run on an objective of one's own. config: with changes that were not stored any more, which are made
         again. Raises StoreError.
         """
-        from cflows_core.simulation import Simulation
         from cflows_core.store import Recorder, Run
+        from cflows_core.store.resuming import restored
 
         run = Run.open(path)
-        # Killed before its first checkpoint: from the beginning, which repeats what is stored.
-        saved = run.checkpoint_path
-        simulation = Simulation.load(saved, objective) if saved else Simulation(run.config, objective)
-        simulation.config = config or run.config  # with the changes made after the checkpoint, which are to be replayed
+        simulation = restored(run, objective)
+        if config is not None:
+            simulation.config = config
         history = History() if not run.rows or known >= run.steps[-1] else History.from_run(run).beyond(known)
         recorder = Recorder.reopen(path) if record else None
         if recorder is not None:

@@ -7,6 +7,8 @@ millisecond an array; here a row is some bytes written in place behind the rows 
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from cflows_core.errors import StoreError
-from cflows_core.store.files import ROOT, dumps, replace_file, write_at
+from cflows_core.store.files import ROOT, dumps, replace_file, sync_folder, write_at
+
+_PATH = re.compile(r"\w+(/\w+)?", re.ASCII)  # below the run's root, and nowhere else
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ class ArraySpec:
             chunk_rows, *tail = metadata["chunk_grid"]["configuration"]["chunk_shape"]
             dims = tuple(metadata["dimension_names"][1:])
             spec = cls(path, metadata["data_type"], dims, tuple(tail), metadata["attributes"], chunk_rows)
-            if {**spec.metadata(0), "shape": []} == {**metadata, "shape": []}:
+            if _PATH.fullmatch(path) and {**spec.metadata(0), "shape": []} == {**metadata, "shape": []}:
                 return spec
         except (KeyError, TypeError, ValueError):
             pass
@@ -103,23 +107,46 @@ class ArraySpec:
         (root / self.path).mkdir(parents=True, exist_ok=True)
         replace_file(root / self.path / ROOT, dumps(self.metadata(rows)))
 
-    def read(self, root: Path, rows: int) -> tuple[np.ndarray, bool]:
-        """The first `rows` rows, [rows, *tail], and whether all were there: what a damaged file lacks is filled.
+    def sync(self, root: Path, first: int, stop: int) -> None:
+        """Wait until rows `first` to `stop`, as written, are on the disk. Raises OSError."""
+        for index in range(first // self.chunk_rows, -(-stop // self.chunk_rows)):
+            try:
+                file = os.open(self._chunk(root, index), os.O_RDWR)
+            except FileNotFoundError:
+                continue  # the flow had not started
+            try:
+                os.fsync(file)
+            finally:
+                os.close(file)
+        sync_folder(root / self.path)
 
-        A chunk without a file was never written (a flow that had not started) and reads as filled, as Zarr says.
+    def room(self, root: Path) -> int:
+        """Rows for which there are files, from the first on."""
+        index = 0
+        while self._chunk(root, index).exists():
+            index += 1
+        return index * self.chunk_rows
+
+    def read(self, root: Path, rows: int) -> tuple[np.ndarray, np.ndarray]:
+        """The first `rows` rows, [rows, *tail], and which of them are lost, [rows]: what a damaged file lacks is filled.
+
+        The first chunks without a file were never written (of a flow that had not started) and read as filled, as Zarr says; from the first
+        file on a recorder writes every row.
         """
-        values, whole = self.blank(rows), True
+        values, lost, begun = self.blank(rows), np.zeros(rows, dtype=bool), False
         for index in range(-(-rows // self.chunk_rows)):
             start = index * self.chunk_rows
             wanted = min(rows - start, self.chunk_rows)
             try:
                 content = self._chunk(root, index).read_bytes()[: wanted * self._row_bytes]
+                begun = True
             except FileNotFoundError:
+                lost[start : start + wanted] = begun
                 continue
             except OSError:
                 content = b""
             got = len(content) // self._row_bytes
-            whole &= got == wanted
+            lost[start + got : start + wanted] = True
             numbers = np.frombuffer(content[: got * self._row_bytes], dtype=self._stored)
             values[start : start + got] = numbers.reshape(got, *self.tail)
-        return values, whole
+        return values, lost

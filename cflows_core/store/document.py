@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,10 @@ from cflows_core.store.files import LOCK, PARTIAL, ROOT, WriterLock
 
 SCHEMA_VERSION = 1
 KEY = "cflows"
+DELETED = ".deleted"  # ending of a run's folder while it is deleted to be overwritten
+# Schema version -> what makes a root document of the next one out of it. A release that raises SCHEMA_VERSION adds its entry, so that
+# every run ever written opens; `cflows check --repair` writes what is migrated.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 def environment(config: RunConfig) -> dict[str, Any]:
@@ -64,22 +68,39 @@ def read_attributes(root: Path) -> dict[str, Any] | None:
 
 
 def read_document(root: Path) -> tuple[dict[str, Any], list[ArraySpec]]:
-    """Attributes and arrays of the run at `root`. Raises StoreError where there is no run, or one of a newer schema."""
+    """Attributes and arrays of the run at `root`, in the present schema.
+
+    Raises StoreError where there is no run, or one of a newer schema, or of one so old that nothing is known of it.
+    """
     document = _read(root)
     if document is None:
         if not root.exists():
             raise StoreError(f"There is no stored run at {root}: check the path.")
         raise StoreError(f"{root} is not a stored run: give a directory that `cflows run --out` or a Recorder has made.")
+    document = migrated(root, document)
     attributes = document["attributes"][KEY]
-    version = attributes["schema_version"]
+    members = document["consolidated_metadata"]["metadata"]
+    arrays = [(path, entry) for path, entry in members.items() if entry["node_type"] == "array"]
+    return attributes, [ArraySpec.from_metadata(path, entry) for path, entry in arrays]
+
+
+def migrated(root: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The root document in the present schema, by the migrations from its own on. Raises StoreError."""
+    version = document["attributes"][KEY]["schema_version"]
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{root} was written in store schema {version}, and this cflows {__version__} reads up to schema {SCHEMA_VERSION}: "
             "upgrade cflows to open it."
         )
-    members = document["consolidated_metadata"]["metadata"]
-    arrays = [(path, entry) for path, entry in members.items() if entry["node_type"] == "array"]
-    return attributes, [ArraySpec.from_metadata(path, entry) for path, entry in arrays]
+    for step in range(version, SCHEMA_VERSION):
+        if step not in MIGRATIONS:
+            raise StoreError(
+                f"{root} was written in store schema {version}, of which this cflows {__version__} knows nothing (it reads "
+                f"schema {min([*MIGRATIONS, SCHEMA_VERSION])} to {SCHEMA_VERSION}): open it with the cflows that wrote it."
+            )
+        document = MIGRATIONS[step](document)
+        document["attributes"][KEY]["schema_version"] = step + 1
+    return document
 
 
 def _read(root: Path) -> dict[str, Any] | None:
@@ -96,15 +117,34 @@ def make_room(root: Path, overwrite: bool) -> None:
 
     Raises StoreError where something exists.
     """
-    if not root.exists() or (root.is_dir() and {entry.name for entry in root.iterdir()} <= {LOCK, ROOT + PARTIAL}):
+    if not root.exists() or is_unborn(root):
         return  # nothing, or what a writer left that was killed while creating
     if read_attributes(root) is None:
         raise StoreError(f"{root} exists and is not a stored run: choose a path that does not exist yet.")
     if not overwrite:
         raise StoreError(f"A run is stored at {root} already: choose another path, resume that run, or ask to overwrite it.")
-    lock = WriterLock(root)
-    shutil.rmtree(root)
-    lock.release()
+    place = root.resolve()  # a symbolic link stays one
+    deleted = place.with_name(f".{place.name}{DELETED}")
+    lock = None
+    try:
+        lock = WriterLock(place)
+        if deleted.exists():  # of a writer that was killed here
+            shutil.rmtree(deleted)
+        place.rename(deleted)  # at once: half of a run is never found in its place
+        if root.is_symlink():
+            place.mkdir()
+        shutil.rmtree(deleted)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(f"The run at {root} cannot be overwritten ({reason}): delete it by hand, or choose another path.") from error
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def is_unborn(root: Path) -> bool:
+    """Whether `root` is the folder of a run of which nothing was recorded yet."""
+    return root.is_dir() and all(entry.name == LOCK or entry.name.endswith(PARTIAL) for entry in root.iterdir())
 
 
 def events_to_json(events: Iterable[Event]) -> list[dict[str, Any]]:

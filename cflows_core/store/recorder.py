@@ -2,10 +2,10 @@
 
 Rows are gathered in memory; `commit` writes them behind the committed ones, array by array and in place, and then replaces the root
 document (document.py), which says how many rows count. Committed rows are never moved nor rewritten, except after a resume, by the same
-values.
+values; where a run takes another course, the rows of the old one are first given up by a commit of their own.
 
-Limit: the root document is synchronised with the disk at every commit, the rows are left to the operating system's cache: a killed
-process loses nothing committed, a power cut may leave the last seconds as NaN.
+Limit: the root document is synchronised with the disk at every commit, the rows before every checkpoint: a killed process loses nothing
+committed, a power cut may leave the rows since the last checkpoint as NaN, and a resume computes these again.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from cflows_core.store.document import (
     read_document,
     tree,
 )
-from cflows_core.store.files import PARTIAL, ROOT, WriterLock, disk_error, dumps, replace_file
+from cflows_core.store.files import PARTIAL, ROOT, WriterLock, disk_error, dumps, remove_leftovers, replace_file, sync_folder
 from cflows_core.store.layout import source
 from cflows_core.store.run import CHECKPOINT, Run
 from cflows_core.store.table import Table
@@ -75,14 +75,21 @@ class Recorder:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 self._lock = WriterLock(self.path)
+                make_room(self.path, overwrite=False)  # once more: another recorder may have been here before the lock was taken
+                remove_leftovers(self.path)
                 self._write_root(0, [], config, closed=False)
             except OSError as error:
                 self._release()
                 raise disk_error(self.path, error, 0) from error
+            except StoreError:
+                self._release()
+                raise
 
     def _setup(self, path: Path | None, config: RunConfig, meta: dict[str, Any], specs: Iterable[ArraySpec] = ()) -> None:
         self.path, self.config, self.meta = path, config, meta
         self._lock: WriterLock | None = None
+        self._written: tuple[bytes, ...] = ()  # the root document as this recorder last wrote, or found, it
+        self._unsynced = 0  # rows before this one have reached the disk
         self._closed = False
         self._table = Table(config, specs)
         self._first = self._count = 0  # rows first ... first + count are in the table
@@ -111,14 +118,18 @@ class Recorder:
             lock = WriterLock(root)
         except OSError as error:
             raise disk_error(root, error, 0) from error
+        remove_leftovers(root)
+        written = (root / ROOT).read_bytes()
         attributes, specs = read_document(root)
         meta = {key: value for key, value in attributes.items() if key not in OWN}
         config = RunConfig.from_dict(attributes["config"])
         meta["resumed"] = [*meta.get("resumed", []), {"rows": attributes["rows"], **environment(config)}]
         self._setup(root, config, meta, specs)
-        self._lock = lock
-        self._committed = self._first = attributes["rows"]
-        self._steps = self._table.specs["step"].read(root, self._committed)[0].tolist()
+        self._lock, self._written = lock, (written,)
+        steps = self._table.specs["step"].read(root, attributes["rows"])[0]
+        torn = np.flatnonzero(np.diff(steps) <= 0)  # after a power cut: these rows read as missing, and do not count any more
+        self._steps = steps[: torn[0] + 1 if len(torn) else None].tolist()
+        self._committed = self._first = self._unsynced = len(self._steps)
         self._now = self._steps[-1] if self._steps else -1
         self._events = events_from_json(attributes["events"])
         self._seen = set(self._events)
@@ -189,7 +200,10 @@ class Recorder:
             try:
                 if self._lock is None:  # given back by a close that failed
                     self._lock = WriterLock(self.path)
+                self._check_alone()
+                self._leave_old_course(rows, events, config)
                 if self._count:
+                    self._unsynced = min(self._unsynced, self._first)
                     for spec, block in self._table.columns(self._count):
                         self._catch_up(spec)
                         spec.write(self.path, self._first, block)
@@ -202,6 +216,33 @@ class Recorder:
             self._count = rows
         else:
             self._first, self._count = min(self._first + self._count, rows), 0
+
+    def _check_alone(self) -> None:
+        """The second line of defence: no commit over what somebody else has done to the store. Raises StoreError, OSError."""
+        assert self.path is not None
+        try:
+            found = (self.path / ROOT).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        if found not in self._written:
+            done = "deleted" if found is None else "written by another recorder, or replaced,"
+            raise StoreError(
+                f"The run at {self.path} was {done} while it was being recorded: nothing more is written there, so that runs do not "
+                "mix; record to another path."
+            )
+
+    def _leave_old_course(self, rows: int, events: list[Event], config: RunConfig) -> None:
+        """Where other changes lead away from committed rows: a commit without these, before rows of the new course overwrite them."""
+        differing = set(config.changes) ^ set(self._stored.changes)
+        if not differing:
+            return
+        kept = bisect_left(self._steps, min(step for step, _, _ in differing))
+        if kept >= self._committed or kept >= self._first + self._count:
+            return
+        begun = [event for event in events if event.step < self._steps[kept]]
+        self._write_root(kept, begun, config, closed=False)
+        self._committed, self._stored = kept, config
+        del self._steps[rows:]
 
     def _catch_up(self, spec: ArraySpec) -> None:
         """A flow that starts late repeats the root's coordinates from the first row on."""
@@ -241,7 +282,12 @@ class Recorder:
                 raise OSError(errno.ENOSPC if full else errno.EIO, "the checkpoint was not written") from error
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            if self._unsynced < self._committed:  # what lies before the checkpoint is not computed again
+                for spec in self._table.specs.values():
+                    spec.sync(self.path, self._unsynced, self._committed)
+                self._unsynced = self._committed
             temporary.replace(self.path / CHECKPOINT)
+            sync_folder(self.path)
             self._write_members()
         except OSError as error:
             with suppress(OSError):
@@ -257,6 +303,7 @@ class Recorder:
             self.commit()
             if self.path is not None:
                 self._write_members()
+                self._check_alone()
                 self._write_root(self._committed, self._events, self._stored, closed=True)
         except OSError as error:
             assert self.path is not None
@@ -283,7 +330,10 @@ class Recorder:
     def _write_root(self, rows: int, events: list[Event], config: RunConfig, *, closed: bool) -> None:
         assert self.path is not None
         root = tree(self._table.specs.values(), rows, self._attributes(rows, events, config, closed=closed))[""]
-        replace_file(self.path / ROOT, dumps(root), sync=True)
+        content = dumps(root)
+        self._written = (*self._written[-1:], content)  # if the disk fails now, it may be either
+        replace_file(self.path / ROOT, content, sync=True)
+        self._written = (content,)
 
     def _write_members(self) -> None:
         """Bring the documents of groups and arrays up to date, for Zarr readers that do not use the root's copy of them."""

@@ -48,7 +48,7 @@ class Run:
         found = {spec.partition("/")[0] for spec in specs if "/" in spec}
         self.flows: tuple[str, ...] = tuple(sorted(found, key=lambda flow: (*self.config.flows, flow).index(flow)))
         self._specs, self._arrays = specs, arrays
-        self._damaged: list[str] = []
+        self._lost: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Run:
@@ -118,9 +118,11 @@ class Run:
         path = source(path)  # as written by former versions, the copies lack the rows before their flow started
         if path not in self._arrays:
             assert self.path is not None
-            self._arrays[path], whole = self._specs[path].read(self.path, self.rows)
-            if not whole:
-                self._damaged.append(path)
+            self._arrays[path], lost = self._specs[path].read(self.path, self.rows)
+            if path == "step":
+                lost[1:] |= np.diff(self._arrays[path]) <= 0
+            if lost.any():
+                self._lost[path] = lost
         return self._arrays[path]
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -131,7 +133,17 @@ class Run:
     def damaged(self) -> list[str]:
         """Arrays whose files lack committed rows, which read as NaN: an incomplete copy, or a disk that failed. Reads everything."""
         self.columns()
-        return list(self._damaged)
+        return list(self._lost)
+
+    def lost(self) -> dict[str, np.ndarray]:
+        """Which rows of the damaged arrays are lost, bool [rows]."""
+        self.columns()
+        return self._lost
+
+    @property
+    def arrays(self) -> dict[str, ArraySpec]:
+        """Every array's type and shape by its path."""
+        return self._specs
 
     # xarray
 
