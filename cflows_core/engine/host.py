@@ -64,13 +64,14 @@ class SimulationHost:
         again. Raises StoreError.
         """
         from cflows_core.store import Recorder, Run
-        from cflows_core.store.resuming import restored
+        from cflows_core.store.resuming import last_whole_step, restored
 
         run = Run.open(path)
         simulation = restored(run, objective)
         if config is not None:
             simulation.config = config
-        history = History() if not run.rows or known >= run.steps[-1] else History.from_run(run).beyond(known)
+        last = last_whole_step(run)
+        history = History() if known >= last else History.from_run(run).until(last + 1).beyond(known)
         recorder = Recorder.reopen(path) if record else None
         if recorder is not None:
             recorder.config = simulation.config
