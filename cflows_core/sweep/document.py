@@ -35,7 +35,9 @@ def load(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}): check the path.") from None
     if len(content) > LARGEST:
-        raise ConfigError(f"{path} is larger than {LARGEST >> 10} KiB, the most that a sweep's file may have: write ranges in place of lists.")
+        raise ConfigError(
+            f"{path} is larger than {LARGEST >> 10} KiB, the most that a sweep's file may have: write ranges in place of lists."
+        )
     try:
         text = content.decode("utf-8-sig")
         return _json(text) if path.suffix.lower() == ".json" else _yaml(text)
@@ -46,7 +48,9 @@ def load(path: Path) -> Any:
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not text in UTF-8: save it again as UTF-8.") from None
     except ValueError as error:  # JSON's own errors, and numbers of thousands of digits
-        raise ConfigError(f"{path} cannot be read as {path.suffix[1:].upper()} ({' '.join(str(error).split())[:200]}): correct it.") from None
+        raise ConfigError(
+            f"{path} cannot be read as {path.suffix[1:].upper()} ({' '.join(str(error).split())[:200]}): correct it."
+        ) from None
 
 
 def _too_deep() -> str:

@@ -1,7 +1,7 @@
 """Computes a sweep: in this process, on worker processes of this machine, or on a Dask cluster; what is finished is not computed again.
 
-Every configuration is one Dask task, which opens, continues or begins the run in the sweep's folder. A task whose worker is lost is given to
-another one, and goes on there from the last checkpoint; the lost process's locks went with it. The folder must be one that all workers see.
+Every configuration is one Dask task, which opens, continues or begins the run in the sweep's folder. A task whose worker is lost is given
+to another one, and goes on there from the last checkpoint; the lost process's locks went with it. The folder must be one that all workers see.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from cflows_core.problems.files import ProblemFile
 
 RETRIES = 2  # further tries of a run that ended in an error that nobody foresaw
-LOSSES = 5  # workers that a run may outlive
 LOOK_SECONDS = 0.25
 AGAIN_SECONDS = 2.0  # until a run that someone else computes is looked at again
 STOP_SECONDS = 60.0  # for the step and the checkpoint that are under way
@@ -96,8 +95,8 @@ def run(
 
     out: the folder, `runs/NAME` by default; a cluster's workers must reach it by the same path. workers: processes of this machine, 0 for
     this process alone. scheduler: the address of a Dask cluster in place of them. threads: PyTorch's CPU threads of a run
-    whose configuration leaves them open. problems: files whose problems configurations may name. on_progress: called several times a second;
-    what it raises stops the sweep between two steps, with everything stored. A run that diverges or fails is a row of the table. Raises
+    whose configuration leaves them open. problems: files whose problems configurations may name. on_progress: called several times a
+    second; what it raises stops the sweep between two steps, with everything stored. A run that diverges or fails is a row of the table. Raises
     ConfigError, EngineError, StoreError.
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 0)):
@@ -234,7 +233,7 @@ class _Driver:
         """What becomes of a run, however often it must be given to a worker."""
         from distributed.scheduler import KilledWorker
 
-        plain, losses = self.left[name].to_dict(), 0
+        plain = self.left[name].to_dict()
         while True:
             future = client.submit(
                 _compute, self.id, name, plain, str(self.folder), self.threads, self.problems,
@@ -243,12 +242,12 @@ class _Driver:
             try:
                 outcome = await future
             except KilledWorker:
-                return Outcome(FAILED, f"Its worker was lost again and again, the last time at step {self.progress.reached.get(name, 0):,}: is there memory enough?")
+                reached = self.progress.reached.get(name, 0)
+                return Outcome(FAILED, f"Its worker was lost again and again, at last near step {reached:,}: is there memory enough?")
             except asyncio.CancelledError:
-                losses += 1
-                if self._leaving.is_set() or losses > LOSSES or not future.cancelled():
-                    raise
-                continue
+                if not future.cancelled():
+                    raise  # we are to stop
+                raise EngineError("The scheduler was lost: what was committed is safe, and the same command goes on from there.") from None
             except Exception as problem:
                 return Outcome(FAILED, f"It failed {RETRIES + 1} times ({describe(problem)}): the steps before that are kept.")
             finally:

@@ -64,7 +64,9 @@ def from_plain(plain: Any, name: str = "sweep", base: Mapping[str, Any] | None =
         raise ConfigError(f"`configs` must be a list of mappings of fields, got {_brief(singles)}.")
     count = len(singles) + (math.prod(len(axis.points) for axis in axes) if axes else 0)
     if count > MOST:
-        raise ConfigError(f"it asks for {count:,} configurations, and {MOST:,} are the most for one file: take fewer points, or several files.")
+        raise ConfigError(
+            f"it asks for {count:,} configurations, and {MOST:,} are the most for one file: take fewer points, or several files."
+        )
     cases = [_on_axes(start, axes, at) for at in crossed(axes)] if axes else []
     cases += [_single(start, f"`configs` entry {number}", single) for number, single in enumerate(singles, 1)]
     if not cases:
@@ -109,12 +111,14 @@ def _axis(key: Any, values: Any) -> Axis:
     if len(set(fields)) < len(fields):
         raise ConfigError(f"`axes` key {key!r} names a field twice: leave one out.")
     if isinstance(values, dict):
-        return _ranged(key, fields, values)
+        return _ranged(", ".join(fields), fields, values)
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"`axes` {key} must be a list of values or a range such as {{log: {{from: 0.01, to: 1, points: 8}}}}, got {_brief(values)}.")
+        raise ConfigError(
+            f"`axes` {key} must be a list of values or a range such as {{log: {{from: 0.01, to: 1, points: 8}}}}, got {_brief(values)}."
+        )
     if len(fields) > 1:
         return Axis(fields, tuple(_together(key, fields, row) for row in values))
-    return Axis(fields, tuple((_accepted(fields[0], value),) for value in values))
+    return Axis(fields, tuple((*map(_accepted, fields, [value]),) for value in values))
 
 
 def _ranged(key: Any, fields: tuple[str, ...], values: Mapping[Any, Any]) -> Axis:
@@ -129,11 +133,13 @@ def _ranged(key: Any, fields: tuple[str, ...], values: Mapping[Any, Any]) -> Axi
             limits = [point for (point,) in _ranged(key, fields, limits).points]
         if not isinstance(limits, list) or not limits or not all(_is_number(factor) and factor > 0 for factor in limits):
             raise ConfigError(f"`axes` {key}: `times` must be a list of positive factors, such as [0.5, 1, 2], got {_brief(limits)}.")
-        if not _is_number(RunConfig.param[fields[0]].default if fields[0] != PRESET else None):
-            raise ConfigError(f"`axes` {key}: `times` multiplies a field that is a number, which {fields[0]} is not: give a list.")
+        if key == PRESET or not _is_number(RunConfig.param[key].default):
+            raise ConfigError(f"`axes` {key}: `times` multiplies a field that is a number, which {key} is not: give a list.")
         return Axis(fields, tuple((factor,) for factor in limits), factors=True)
     if not isinstance(limits, dict) or set(limits) != set(_LIMITS) or not all(map(_is_number, limits.values())):
-        raise ConfigError(f"`axes` {key}: `{kind}` needs the numbers {', '.join(_LIMITS)}, such as {{from: 0.01, to: 1, points: 8}}, got {_brief(limits)}.")
+        raise ConfigError(
+            f"`axes` {key}: `{kind}` needs the numbers {', '.join(_LIMITS)}, such as from: 0.01, to: 1, points: 8, got {_brief(limits)}."
+        )
     low, high, points = (limits[name] for name in _LIMITS)
     if not isinstance(points, int) or not 1 <= points <= MOST:
         raise ConfigError(f"`axes` {key}: `points` must be a whole number from 1 to {MOST:,}, got {_brief(points)}.")
@@ -144,7 +150,9 @@ def _ranged(key: Any, fields: tuple[str, ...], values: Mapping[Any, Any]) -> Axi
 
 def _together(key: Any, fields: tuple[str, ...], row: Any) -> tuple[Any, ...]:
     if not isinstance(row, list) or len(row) != len(fields):
-        raise ConfigError(f"`axes` {key}: each entry must be a list of {len(fields)} values, one for each of these fields, got {_brief(row)}.")
+        raise ConfigError(
+            f"`axes` {key}: each entry must be a list of {len(fields)} values, one for each of these fields, got {_brief(row)}."
+        )
     return tuple(map(_accepted, fields, row))
 
 

@@ -146,7 +146,11 @@ def _documented(name: str) -> tuple[str, str] | None:
 
 
 def _plain(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str)) else to_text("changes" if value and isinstance(value[0], (list, tuple)) else "flows", value)
+    return (
+        value
+        if isinstance(value, (int, float, str))
+        else to_text("changes" if value and isinstance(value[0], (list, tuple)) else "flows", value)
+    )
 
 
 def _cell(value: Any) -> str:
