@@ -1,7 +1,7 @@
 """Computes a sweep: in this process, on worker processes of this machine, or on a Dask cluster; what is finished is not computed again.
 
 Every configuration is one Dask task, which opens, continues or begins the run in the sweep's folder. A task whose worker is lost is given
-to another one, and goes on there from the last checkpoint; the lost process's locks went with it. The folder must be one that all workers see.
+to another one, and goes on there from the last checkpoint; the lost process's locks went with it. All workers must see the folder.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def run(
     out: the folder, `runs/NAME` by default; a cluster's workers must reach it by the same path. workers: processes of this machine, 0 for
     this process alone. scheduler: the address of a Dask cluster in place of them. threads: PyTorch's CPU threads of a run
     whose configuration leaves them open. problems: files whose problems configurations may name. on_progress: called several times a
-    second; what it raises stops the sweep between two steps, with everything stored. A run that diverges or fails is a row of the table. Raises
-    ConfigError, EngineError, StoreError.
+    second; what it raises stops the sweep between two steps, with everything stored. A run that diverges or fails is a row of the table.
+    Raises ConfigError, EngineError, StoreError.
     """
     for name, value, least in (("workers", workers, 0), ("threads", threads, 0)):
         if not isinstance(value, int) or value < least:

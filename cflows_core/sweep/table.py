@@ -116,7 +116,8 @@ class Table:
             if name in coordinates:
                 continue
             known = _documented(name)
-            values = np.array(self.column(name) if known else [_cell(value) for value in self.column(name)])
+            given = self.column(name)
+            values = np.array(given if all(isinstance(value, (int, float)) for value in given) else [_cell(value) for value in given])
             attributes = {"units": known[0], "doc": known[1]} if known else {}
             # A field that changes along an axis with others, or by a factor, is a coordinate too.
             (coordinates if name in self.sweep.columns else variables)[name] = (dims, values.reshape(shape), attributes)
