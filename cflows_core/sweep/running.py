@@ -191,7 +191,7 @@ class _Driver:
 
     async def drive(self, workers: int, scheduler: str) -> None:
         if scheduler:
-            cluster = await DaskCluster.connect(scheduler, self.threads, self.problems)
+            cluster = await self._unless_left(DaskCluster.connect(scheduler, self.threads, self.problems))
         else:
             cluster = await DaskCluster.local(workers, self.threads, self.problems)
         try:
@@ -199,6 +199,20 @@ class _Driver:
             await self._all(cluster.client, resources)
         finally:
             await cluster.close()
+
+    async def _unless_left(self, connecting: Any) -> DaskCluster:
+        """Workers that are busy with others' work let one wait; a stop does not."""
+        going = asyncio.ensure_future(connecting)
+        try:
+            while not (await asyncio.wait({going}, timeout=LOOK_SECONDS))[0]:
+                self.on_progress(self.progress)
+                if self._leaving.is_set():
+                    raise asyncio.CancelledError
+        except BaseException:
+            going.cancel()
+            await asyncio.wait({going}, timeout=LOOK_SECONDS)
+            raise
+        return going.result()
 
     async def _resources(self, cluster: DaskCluster, scheduler: str) -> dict[str, dict[str, float]]:
         """What each run needs of its worker: on a cluster, a GPU if it asks for one."""

@@ -7,9 +7,10 @@ from cflows_core.problems import build
 _device = build._device
 
 
-def _pretended(config, n_params):
+def pretended(config, n_params):
     found = _device(config, n_params)
     return "cpu" if found == "cuda" else found
 
 
-build._device = _pretended
+if _device.__name__ != pretended.__name__:  # Dask runs this file twice
+    build._device = pretended

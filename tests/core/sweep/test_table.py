@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ GRID = {"base": TINY, "axes": {"optimizer": OPTIMIZERS, "lr": RATES}}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sweep")
     sweep.run(sweep.from_plain(GRID), path, workers=0)
-    yield path
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_one_field_alone(folder: Path) -> None:
     for axes, base in (({"lr": RATES}, TINY), ({"optimizer": OPTIMIZERS}, {**TINY, "lr": 0.05})):
         table = Table.of(sweep.from_plain({"base": base, "axes": axes}), folder)
         assert {row["state"] for row in table.rows} == {"finished"}
-        assert [panel.title for panel in overview.panels(table)][0] == "sweep: train loss"
+        assert overview.panels(table)[0].title == "sweep: train loss"
 
 
 def test_the_overview_is_one_file_that_asks_nobody(table: Table, tmp_path: Path) -> None:
