@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def start(given: argparse.Namespace) -> int:
         base = problem_of_file(own_problem(given.problem))
         problems = (files.ProblemFile.read(given.problem),)
     sweep = read(given.spec, base)
+    over = _fields(given.over, sweep)
     folder = Path("runs") / sweep.name if given.out is None else Path(_named(given.out)).expanduser()
     if given.dry_run:
         dry(sweep, folder)
@@ -45,18 +47,15 @@ def start(given: argparse.Namespace) -> int:
 
         asked = {"workers": given.workers, "threads": given.threads, "scheduler": given.scheduler, "problems": problems}
         table = run(sweep, folder, **asked, on_progress=on_progress)
-    return finish(table, folder, given)
+    return finish(table, folder, over, given)
 
 
-def finish(table: Table, folder: Path, given: argparse.Namespace) -> int:
+def finish(table: Table, folder: Path, over: tuple[str, ...], given: argparse.Namespace) -> int:
     """Draw the overview and say what came out; 1 where a run failed."""
     out = console()
     drawn = None
-    try:
-        drawn = overview.save(table, folder / overview.OVERVIEW, *_fields(given.over))
-    except ConfigError:
-        if given.over is not None:
-            raise
+    with suppress(ConfigError):  # nothing can be drawn, or nothing to draw with
+        drawn = overview.save(table, folder / overview.OVERVIEW, *over)
     if given.table:
         print(table.to_markdown())
     states = [row["state"] for row in table.rows]
@@ -98,10 +97,10 @@ def _named(out: str) -> str:
     return out
 
 
-def _fields(over: str | None) -> tuple[str, ...]:
+def _fields(over: str | None, sweep: Sweep) -> tuple[str, ...]:
     fields = tuple(part.strip() for part in over.split(",")) if over else ()
-    if len(fields) > 2:
-        raise CflowsError(f"`--over` takes one or two swept fields, such as lr,optimizer, got {over}.")
+    if len(fields) > 2 or not set(fields) <= set(sweep.columns):
+        raise CflowsError(f"`--over` takes one or two of the swept fields {', '.join(sweep.columns)}, got {over}.")
     return fields
 
 

@@ -55,7 +55,8 @@ def test_a_run_that_fails_is_told_and_the_others_are_computed(cflows: Cli, tmp_p
 
 def test_a_problem_of_ones_own(cflows: Cli, tmp_path: Path) -> None:
     (tmp_path / "bowl.py").write_text(
-        "from cflows_core import Objective\ndef make_objective():\n    return Objective.from_function(lambda w: (w**2).sum(), 3)\n"
+        "import torch\nfrom cflows_core import Objective\n"
+        "def make_objective():\n    return Objective.from_function(lambda w: (w**2).sum(), 3), torch.ones(3)\n"
     )
     path = tmp_path / "rates.json"
     path.write_text(json.dumps({"base": {"steps": 5, "flows": ["stable"], "observe": [], "n_eigs": 1}, "axes": {"lr": [0.1, 0.2]}}))
@@ -84,6 +85,7 @@ def test_what_is_wrong_is_one_sentence(cflows: Cli, tmp_path: Path, words: tuple
     code, _, errors = cflows("sweep", spec(tmp_path, **content), *words, *workers, *out)
     assert code == 2
     assert is_a_sentence(errors), errors
+    assert not list((tmp_path / "out").glob("*.zarr"))  # told before anything is computed
 
 
 def test_no_file_is_one_sentence(cflows: Cli, tmp_path: Path) -> None:
