@@ -258,11 +258,11 @@ class _Driver:
             except KilledWorker:
                 reached = self.progress.reached.get(name, 0)
                 return Outcome(FAILED, f"Its worker was lost again and again, at last near step {reached:,}: is there memory enough?")
-            except asyncio.CancelledError:
-                if not future.cancelled():
-                    raise  # we are to stop
-                raise EngineError("The scheduler was lost: what was committed is safe, and the same command goes on from there.") from None
-            except Exception as problem:
+            except (asyncio.CancelledError, Exception) as problem:
+                if client.status != "running" and not self._leaving.is_set():
+                    raise EngineError("The scheduler was lost: what was committed is safe, and the same command goes on.") from None
+                if isinstance(problem, asyncio.CancelledError):
+                    raise
                 return Outcome(FAILED, f"It failed {RETRIES + 1} times ({describe(problem)}): the steps before that are kept.")
             finally:
                 future.release()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cflows_core.problems.files import ProblemFile
 
 CLAIMS = ".claims"  # folder in a sweep's, whose locks say which configurations are being computed
-TELL_SECONDS = 1.0
+TELL_SECONDS = 0.25
 # What a task can come back with; "busy": someone else computes it now.
 FINISHED, DIVERGED, FAILED, STOPPED, BUSY = "finished", "diverged", "failed", "stopped", "busy"
 
@@ -79,7 +79,7 @@ def compute(
 ) -> Outcome:
     """Bring the run of a configuration in the sweep's folder to its end, from its last checkpoint if there is one.
 
-    sweep: what `stop` names. tell: called about once a second with the step reached. An error that computing it again would only repeat is
+    sweep: what `stop` names. tell: called a few times a second with the step reached. An error that computing it again would only repeat is
     an outcome; others are raised, for another try.
     """
     config, place = RunConfig.from_dict(plain), Path(folder)

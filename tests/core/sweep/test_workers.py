@@ -236,7 +236,12 @@ def test_a_lost_scheduler_is_told(tmp_path: Path, cluster: Cluster) -> None:
         assert time.monotonic() - begun < 120
 
     with pytest.raises(EngineError, match="same command goes on"):
-        sweep.run(sweep.from_plain({"base": LONG, "axes": {"seed": [0]}}), tmp_path / "out", scheduler=address, on_progress=kill)
+        sweep.run(
+            sweep.from_plain({"base": {**LONG, "steps": 50_000}, "axes": {"seed": [0]}}),
+            tmp_path / "out",
+            scheduler=address,
+            on_progress=kill,
+        )
 
 
 def test_two_commands_at_once_compute_each_run_once(tmp_path: Path) -> None:
