@@ -17,10 +17,11 @@ import numpy as np
 
 from cflows_core.errors import ConfigError, StoreError
 from cflows_core.palette import STROKES, Stroke
-from cflows_core.panels import Curve, Panel, hide_settling, nth, positive, threshold, within_sight
+from cflows_core.panels import BEYOND, Curve, Panel, hide_settling, nth, positive, threshold, within_sight
 from cflows_core.store import Run
 from cflows_core.sweep.grid import PRESET, label
 from cflows_core.sweep.table import Table
+from cflows_core.sweep.task import DIVERGED
 
 OVERVIEW = "overview.html"
 COLORS = ("central", "rod", "stable", "ablation", "stationary", "discrete")
@@ -59,7 +60,9 @@ def save(table: Table, path: Path, color: str = "", row: str = "") -> Path:
     states = [entry["state"] for entry in table.rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     words = f"{len(states)} configurations: {counts}. A colour for each {color}" + (f", a row for each {row}. " if row else ". ")
-    words += "Thin: the optimizer. Dashed: the average that its flow predicts. After [CF] Figures 23 and 32 to 34."
+    words += (
+        "Thin: the optimizer. Dashed: the average that its flow predicts. What diverges is cut off. After [CF] Figures 23 and 32 to 34."
+    )
     try:
         figures.save(drawn, path, f"Sweep {table.sweep.name}", f"<p>{escape(words)}</p>")
     except OSError as error:
@@ -103,6 +106,8 @@ def _row(table: Table, name: str, color: str, entries: Mapping[str, Mapping[str,
         flow = next((flow for flow in _FLOWS if flow in stored.config.flows), "")
         what, thin = f"{color} {value}", Stroke(paint, 1.0, alpha=0.6)
         loss = _curve(stored, stored.series("discrete", "loss"), thin, what)
+        if entry["state"] == DIVERGED:  # it would push everything else together
+            loss = replace(loss, ys=np.where(loss.ys > BEYOND * loss.ys[:1], np.nan, loss.ys))
         if flow:
             own = stored.series(flow, "loss" if flow == "stable" else "predicted_loss")
             own = hide_settling(stored, own) if flow == "central" else own
@@ -112,7 +117,7 @@ def _row(table: Table, name: str, color: str, entries: Mapping[str, Mapping[str,
         else:
             losses.append(loss)
         top = nth(stored.series("discrete", "effective_eigs"), 0) / threshold(stored.config)
-        edge.append(_curve(stored, top, thin, what))
+        edge.append(_curve(stored, np.where(top > BEYOND, np.nan, top), thin, what))
     if edge:
         ends = np.array([0.0, max(float(curve.xs[-1]) for curve in edge)])
         edge.append(Curve(ends, np.ones(2), STROKES["edge"]))
@@ -134,9 +139,8 @@ def _results(groups: Mapping[str, Mapping[str, Mapping[str, Any]]], color: str) 
     for column, title, unit in (*columns, ("central_loss_error", "Error of the predicted loss", "relative error")):
         lines = []
         for at, (name, entries) in enumerate(groups.items()):
-            points = [
-                (entry[color], entry.get(column, math.nan)) for entry in entries.values() if isinstance(entry.get(color), (int, float))
-            ]
+            known = [entry for entry in entries.values() if isinstance(entry.get(color), (int, float)) and entry["state"] != DIVERGED]
+            points = [(entry[color], entry.get(column, math.nan)) for entry in known]
             points = sorted((x, y) for x, y in points if y > 0)
             if points:
                 xs, ys = np.array(points, dtype=float).T
