@@ -60,7 +60,7 @@ def serve(
     *,
     workers: int = 1,
     threads: int = 1,
-    cluster: str = "",
+    scheduler: str = "",
     origins: Sequence[str] = (),
     problems: Sequence[ProblemFile] = (),
     runs: Path = Path("runs"),
@@ -70,8 +70,8 @@ def serve(
 ) -> None:
     """Serve the dashboard until interrupted.
 
-    port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. cluster: the address of
-    a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
+    port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. scheduler: the address
+    of a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
     names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
     beside the data sets. runs: the folder in which runs are kept, opened and compared; what is computed is stored there, too, in `JOURNAL`.
     at_once: how many runs compute at a time, 0 for any number; the others take turns with them. allowance: what one visitor may have
@@ -79,7 +79,7 @@ def serve(
     (docs/lessons.md). Raises EngineError where no worker, or no port, is to be had.
     """
     files.use(problems)
-    make_engine = partial(Engine.connect, cluster) if cluster else partial(Engine.local, workers, threads)
+    make_engine = partial(Engine.connect, scheduler) if scheduler else partial(Engine.local, workers, threads)
     make_engine = partial(_engine, partial(make_engine, problems=problems), Journal(runs / JOURNAL), at_once)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):

@@ -1,8 +1,8 @@
-"""The command `cflows`: run, resume, presets, table, figure, app, check, doctor.
+"""The command `cflows`: run, resume, sweep, presets, table, figure, app, check, doctor.
 
 Whatever a user does wrong, or the disk, or Ctrl-C, ends in one sentence on standard error. Exit codes: 0 done; 1 the
-optimizer diverged, a stored run is damaged, or the self-check failed; 2 something must be changed (the sentence says
-what); 130 interrupted.
+optimizer diverged, a run of a sweep failed, a stored run is damaged, or the self-check failed; 2 something must be
+changed (the sentence says what); 130 interrupted.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ def _dispatch(argv: Sequence[str]) -> int:
         if given.problem is not None:
             arguments.own_problem(given.problem)
         return _finish(running.resume(given.path, given.steps, given.quiet), given.quiet)
+    if given.command == "sweep":
+        from cflows_core.cli import sweeping
+
+        return sweeping.start(given)
     if given.command == "presets":
         tables.presets()
         return 0
@@ -118,7 +122,7 @@ def _app(given: argparse.Namespace) -> int:
     lessons = None if given.lessons is None else Path(given.lessons).expanduser()
     if lessons is not None and not lessons.is_dir():
         raise CflowsError(f"`--lessons` must name a folder that exists, got {lessons}: make it, and put a lesson into it.")
-    options = {"workers": given.workers, "threads": given.threads, "cluster": given.cluster, "problems": problems}
+    options = {"workers": given.workers, "threads": given.threads, "scheduler": given.scheduler, "problems": problems}
     options |= {"at_once": given.at_once, "allowance": Allowance(given.max_runs, given.max_steps, given.max_weights)}
     serve(given.port, given.address, given.show, runs=runs, lessons=lessons, **options)
     return 0

@@ -73,6 +73,7 @@ def build() -> SentenceParser:
     _add_problem(resume, "the file again, for a run that was started with one", "store")
     resume.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
+    _add_sweep(commands)
     commands.add_parser("presets", help="list the named configurations", allow_abbrev=False)
 
     table = commands.add_parser(
@@ -123,7 +124,7 @@ def build() -> SentenceParser:
     _add_problem(app, "offer what make_objective() in this Python file returns; may be given several times", "append")
     app.add_argument("--runs", default="runs", metavar="DIR", help="where runs are kept, opened and compared [default runs]")
     app.add_argument("--lessons", metavar="DIR", help="a folder of lessons of your own (docs/lessons.md)")
-    app.add_argument("--cluster", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
+    _add_scheduler(app)
 
     for flag_, most, default in (
         ("--at-once", "runs that compute at a time, the others take turns", 16),
@@ -144,6 +145,30 @@ def build() -> SentenceParser:
 
     commands.add_parser("doctor", help="what is installed and found, and a one-second self-check", allow_abbrev=False)
     return parser
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "sweep",
+        help="many configurations from one file, computed by workers",
+        description="Computes every configuration that a YAML or JSON file asks for (docs/sweeps.md), each once, and makes one table "
+        "and one overview of them. The same command goes on where it was interrupted.",
+        allow_abbrev=False,
+    )
+    sweep.add_argument("spec", metavar="SPEC", help="the file, such as rates.yaml")
+    sweep.add_argument("--out", metavar="DIR", help="where the runs are stored [default runs/NAME]; a cluster's workers must see it too")
+    sweep.add_argument("--workers", type=number, default=1, metavar="N", help="worker processes; 0: compute in this process [default 1]")
+    sweep.add_argument("--threads", type=number, default=1, metavar="N", help="CPU threads of each run [default 1]")
+    _add_scheduler(sweep)
+    _add_problem(sweep, "train what make_objective() in this Python file returns, in place of a data set and a model", "store")
+    sweep.add_argument("--over", metavar="FIELD,FIELD", help="the overview's colours and rows [default lr,optimizer if these are swept]")
+    sweep.add_argument("--dry-run", action="store_true", help="list what would be computed")
+    sweep.add_argument("--table", action="store_true", help="print the table as Markdown")
+    sweep.add_argument("--quiet", action="store_true", help="print nothing but errors, and the table if it is asked for")
+
+
+def _add_scheduler(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scheduler", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
 
 
 def _add_problem(parser: argparse.ArgumentParser, meaning: str, action: str) -> None:

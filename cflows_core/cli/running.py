@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cflows_core.config import RunConfig
 from cflows_core.errors import CflowsError
 
 if TYPE_CHECKING:
-    from cflows_core.frames import Frame
     from cflows_core.store import Run
 
 
@@ -25,6 +24,13 @@ class Interrupted(Exception):
 
 class _Stop(Exception):
     """Raised between two steps, where the simulation's state is whole."""
+
+
+class Stepped(Protocol):
+    """A frame, or whatever has a step."""
+
+    @property
+    def step(self) -> int: ...
 
 
 def start(config: RunConfig, out: str | None, quiet: bool, until: Any = None) -> Run:
@@ -70,7 +76,7 @@ def bar_wanted(quiet: bool) -> bool:
 
 
 @contextmanager
-def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Frame], None]]:
+def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Stepped], None]]:
     """Turns the first Ctrl-C or termination signal into a stop after its step: yields what to call with every frame.
 
     sentence: of the step that was reached, what `Interrupted` then says.
@@ -86,7 +92,7 @@ def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Frame], 
             os._exit(130)
         caught.append(number)
 
-    def on_frame(frame: Frame) -> None:
+    def on_frame(frame: Stepped) -> None:
         nonlocal reached
         reached = frame.step
         if caught:

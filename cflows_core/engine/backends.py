@@ -29,10 +29,11 @@ class Handle(Protocol):
 class Backend(Protocol):
     """A place for actors.
 
-    place: a new actor, in the process of `near` if given. ready: wait until the processes are warm; seconds each took.
+    place: a new actor, in the process of `near` if given, else where there is the configuration's `device`. ready: wait until the
+    processes are warm; seconds each took.
     """
 
-    async def place(self, near: Handle | None = None) -> Handle: ...
+    async def place(self, near: Handle | None = None, device: str = "auto") -> Handle: ...
     async def ready(self) -> list[float]: ...
     async def close(self) -> None: ...
 
@@ -58,7 +59,7 @@ class InProcess:
     def __init__(self, threads: int = 0, problems: tuple[ProblemFile, ...] = ()):
         self.threads, self.problems = threads, problems
 
-    async def place(self, near: Handle | None = None) -> LocalHandle:
+    async def place(self, near: Handle | None = None, device: str = "auto") -> LocalHandle:
         return LocalHandle(SimulationActor(self.threads, self.problems))
 
     async def ready(self) -> list[float]:

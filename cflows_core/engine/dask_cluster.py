@@ -24,6 +24,7 @@ CONNECT_SECONDS = 10.0
 PLACE_SECONDS = 60.0  # a restarted worker takes some seconds; on a busy machine, many
 CLOSE_SECONDS = 10.0
 WATCH_SECONDS = 0.5
+GPU = "GPU"  # the resource by which workers say that they have one
 _GUARD = "`if __name__ == '__main__':`"
 
 
@@ -153,9 +154,21 @@ class DaskCluster:
             ) from None
         return self
 
-    async def place(self, near: Handle | None = None) -> DaskHandle:
-        """A new actor, on the worker that has fewest unless `near` says. Raises EngineError where none is free."""
-        where = {"workers": [near.address], "allow_other_workers": False} if isinstance(near, DaskHandle) else {}
+    async def gpu_workers(self) -> list[str]:
+        """Addresses of the workers that declare the resource `GPU` (`dask worker --resources GPU=1`)."""
+        resources = await self.client.run(_resources)
+        return [address for address, declared in resources.items() if declared.get(GPU, 0) >= 1]
+
+    async def place(self, near: Handle | None = None, device: str = "auto") -> DaskHandle:
+        """A new actor, on the worker that has fewest unless `near` says. Raises EngineError where none is free.
+
+        device: of the configuration; one for "cuda" goes to a worker that declares the resource `GPU`, if there is one.
+        """
+        where: dict[str, Any] = {}
+        if isinstance(near, DaskHandle):
+            where = {"workers": [near.address], "allow_other_workers": False}
+        elif device == "cuda" and (declared := await self.gpu_workers()):
+            where = {"workers": declared, "allow_other_workers": False}
         future = self.client.submit(SimulationActor, self.threads, self.problems, actor=True, pure=False, **where)
         try:
             with self.client.as_current():  # an actor's handle looks for its client while it is unpacked
@@ -176,6 +189,10 @@ class DaskCluster:
         for part in (self.client, self.cluster):
             if part is not None:
                 await _close(part)
+
+
+def _resources(dask_worker: Any) -> dict[str, float]:
+    return dict(dask_worker.state.total_resources)
 
 
 def _message(problem: Exception) -> str:

@@ -214,7 +214,7 @@ class Engine:
         """A runner whose actor began by `method`: "start", "resume" or "adopt"."""
         handle: Handle | None = None
         try:
-            handle = await self.backend.place(near)
+            handle = await self.backend.place(near, args[0]["device"] if method == "start" else "auto")
             state = await handle.call(method, *args)
         except WorkerLost as lost:
             raise EngineError(

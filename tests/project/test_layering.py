@@ -28,6 +28,7 @@ LAYERS: list[tuple[str, ...]] = [
     ("store",),
     ("history", "phases", "panels", "presets", "running", "screen", "written"),
     ("figures", "engine", "gallery"),
+    ("sweep",),
     ("", "cli", "__main__"),  # "": the package itself, which re-exports the public API
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -36,16 +37,17 @@ RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 LIGHT = {"torch", "numpy", "scipy", "param", "clarabel"}
 # What the core may import where it is used.
 LAZY = {
-    "xarray": {"store", "measure"},
+    "xarray": {"store", "measure", "sweep"},
     "zarr": {"store"},
     "sklearn": {"problems"},
     "pooch": {"problems"},
-    "rich": {"cli", "running", "problems"},
+    "rich": {"cli", "running", "problems", "sweep"},
     "dask": {"engine"},
-    "distributed": {"engine"},
+    "distributed": {"engine", "sweep"},
     "holoviews": {"figures", "screen"},
     "bokeh": {"figures", "screen"},
     "IPython": {"screen"},
+    "yaml": {"sweep"},
 }
 DASHBOARD = {"panel", "bokeh", "holoviews"}
 
