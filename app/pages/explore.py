@@ -74,6 +74,9 @@ class ExplorePage(Page):
             self._draw(now)
         self._show_controls(session)
 
+    def tell(self, sentence: str) -> None:
+        self.session.error = sentence
+
     async def leave(self) -> None:
         await self.session.release()
 

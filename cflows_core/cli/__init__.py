@@ -94,13 +94,28 @@ def _app(given: argparse.Namespace) -> int:
         if not isinstance(value, int) or value < 1:
             raise CflowsError(f"`--{name}` must be a whole number of at least 1, got {value}: the default is 1.")
     try:
+        from cflows_app.door.hosting import Hosting
         from cflows_app.main import serve
+        from cflows_app.operation import logs
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] in ("cflows_app", "cflows_core"):
             raise  # a damaged installation, which installing the extra would not mend
         raise CflowsError(f"The dashboard needs the package {missing.name}, which is not installed: pip install 'cflows[app]'.") from None
     from cflows_core.problems.files import ProblemFile
 
+    hosting = Hosting.read(
+        given.address,
+        public=given.public,
+        no_login=given.no_login,
+        password_file=given.password_file,
+        origins=given.origin,
+        proxied=given.proxied,
+        plain_http=given.plain_http,
+        certificate=given.certificate,
+        key=given.certificate_key,
+        limits=given.limit,
+    )
+    logs.begin(given.log_json, given.log_level or ("info" if given.public else "warning"))
     problems = [ProblemFile.read(path).checked() for path in given.problem or []]
     runs = Path(given.runs).expanduser()
     if runs.exists() and not runs.is_dir():
@@ -109,7 +124,7 @@ def _app(given: argparse.Namespace) -> int:
     if lessons is not None and not lessons.is_dir():
         raise CflowsError(f"`--lessons` must name a folder that exists, got {lessons}: make it, and put a lesson into it.")
     options = {"workers": given.workers, "threads": given.threads, "cluster": given.cluster, "problems": problems}
-    serve(given.port, given.address, given.show, runs=runs, lessons=lessons, **options)
+    serve(given.port, given.address, given.show, hosting=hosting, runs=runs, lessons=lessons, **options)
     return 0
 
 

@@ -69,6 +69,11 @@ class Engine:
         """This process, a thread for each simulation: for notebooks, tests, and where processes cannot be started."""
         return cls(InProcess(threads, tuple(problems)))
 
+    @property
+    def runners(self) -> tuple[Runner, ...]:
+        """All runs that are not closed."""
+        return tuple(self._runners)
+
     async def ready(self) -> list[float]:
         """Wait until every worker has imported and rehearsed what a run needs; the seconds that took each."""
         return await self.backend.ready()
