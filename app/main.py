@@ -108,7 +108,7 @@ async def _serve(
             (r"/metrics", MetricsHandler, {"metrics": metrics}),
             *([] if hosting.public else [(r"/health", HealthHandler, {"health": health})]),
         ]
-        received = {path: partial(guests.receive, make) for path, make in routes.items()}
+        received = {path: guests.receiving(make) for path, make in routes.items()}
         server, gate = open_server(received, handlers, hosting, port, address, _names(address, port), metrics.refuse)
         signals = Signals()
         signals.listen()  # after Panel has set a handler of its own, which would stop the loop under our feet

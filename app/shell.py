@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ ASSETS = Path(__file__).parent / "assets"
 PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons", "Toy lab": "./toylab", "Gallery": "./gallery"}  # name -> address
 _TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
 
-_INLINE = '<script type="text/javascript">'  # how Bokeh begins a script of its own in the page
+_INLINE = re.compile(r'<script( type="text/javascript")?>')  # how Bokeh begins a script of its own in the page
 
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
 
@@ -84,11 +86,15 @@ def page_template(page: Page, theme: str) -> pn.Template:
         "script": ";\n".join(map(_text, ("page.js", "card.js", "figure.js"))),
         "icon": _icon(),
         "nonce": number,
-        "inline": _INLINE,
-        "signed": _INLINE.replace(">", f' nonce="{number}">'),
+        "signed": partial(_signed, number),
     }.items():
         template.add_variable(name, value)
     return template
+
+
+def _signed(number: str, scripts: str) -> str:
+    """Bokeh's scripts with the page's number, without which a browser would not run them (door/headers.py)."""
+    return _INLINE.sub(f'<script nonce="{number}">', scripts)
 
 
 def _slug(page: Page) -> str:

@@ -17,7 +17,7 @@ _NONCE = re.compile(rb'<script nonce="([A-Za-z0-9_-]{22})">')
 _HEAD = 2**14  # bytes of a page among which its number stands, before anything that a visitor could have said
 POLICY = (
     "default-src 'none'; script-src {scripts}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "connect-src 'self' blob:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 HEADERS = {
     "X-Content-Type-Options": "nosniff",

@@ -34,6 +34,10 @@ class Guests:
             document.on_session_destroyed(lambda _: self._left(page, facts))
         return template
 
+    def receiving(self, open_page: Callable[[], pn.Template]) -> Callable[[], pn.Template]:
+        """`receive` as a plain function, which is all that Panel takes for one."""
+        return lambda: self.receive(open_page)
+
     def counts(self) -> Counter[str]:
         """Page's name -> how many have it open."""
         return Counter(page.name for page in self._pages)
