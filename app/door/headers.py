@@ -1,8 +1,9 @@
 """The headers of every answer, also of Bokeh's and Panel's own handlers: a tornado output transform, through which every answer passes.
 
-The page's scripts are the server's own files, and inline ones that carry a random number ("nonce") of their page alone. 'unsafe-eval' and
-'unsafe-inline' scripts are not allowed; inline styles are, since Bokeh and Panel put them into every shadow root and on every element.
-blob: is where Panel loads a component's script from, which the page was sent as data.
+The page's scripts are the server's own files, and inline ones that carry a random number ("nonce") of their page alone: what someone
+might write into a page does not run. 'unsafe-eval' is needed, measured: Bokeh compiles the code of tickers, formatters and callbacks
+(CustomJS) by `new Function`, and without it no plot is drawn. Inline styles are needed, since Bokeh and Panel put them into every shadow
+root and on every element. blob: is where Panel loads a component's script from, which the page was sent as data.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Headers(OutputTransform):
     ) -> tuple[int, HTTPHeaders, bytes]:
         page = headers.get("Content-Type", "").startswith("text/html")
         number = _NONCE.search(chunk[:_HEAD]) if page else None
-        scripts = f"'self' blob: 'nonce-{number[1].decode()}'" if number else "'none'" if page else "'self'"
+        scripts = f"'self' blob: 'unsafe-eval' 'nonce-{number[1].decode()}'" if number else "'none'" if page else "'self'"
         for name, value in ({"Content-Security-Policy": POLICY.format(scripts=scripts)} | HEADERS | (TLS if self._tls else {})).items():
             headers[name] = value
         headers.pop("Server", None)
