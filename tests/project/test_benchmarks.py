@@ -43,7 +43,7 @@ def test_make_bench_runs_scripts_that_exist() -> None:
     makefile = (FOLDER.parent / "Makefile").read_text()
     listed = makefile.split("for name in ")[1].split(";")[0].split()
     assert set(listed) <= set(SCRIPTS)
-    assert set(SCRIPTS) - set(listed) == {"compare", "gpu", "shortcuts", "stay", "stored", "timing", "visit"}
+    assert set(SCRIPTS) - set(listed) == {"compare", "fuzz", "gpu", "shortcuts", "stay", "stored", "timing", "visit"}
 
 
 def test_a_row_has_the_median_and_the_range(load) -> None:
