@@ -113,7 +113,20 @@ FORMULA = st.recursive(
     max_leaves=12,
 )
 SHOWN = st.one_of(FIELDS, st.sampled_from(["run", "beside", "runs", "preset", "panels", "curves", "from", "until", "loss.hide"]))
-WRITTEN = st.one_of(SMALL, st.sampled_from(["\\frac", "{" * 50, "\\sqrt{", "\\begin{matrix}", "^^", "\\href{javascript:alert(1)}{x}"]))
+WRITTEN = st.one_of(
+    SMALL,
+    st.sampled_from(
+        [
+            "\\frac",
+            "{" * 50,
+            "\\sqrt{",
+            "\\begin{matrix}",
+            "^^",
+            "\\href{javascript:alert(1)}{x}",
+            "\\text{</mtext><img src=x onerror=alert(1)>}",
+        ]
+    ),
+)
 MARKS = ["# A title", "## A step", "---", "- [ ] no", "- [x] yes", "```show", "```", "$x^2$", "$$\\frac{1}{", "<script>alert(1)</script>"]
 LINES = st.one_of(
     st.sampled_from(MARKS),
