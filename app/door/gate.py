@@ -132,7 +132,7 @@ class Gate(Matcher):
         if wait:
             return _too_many("visits", "pages", wait)
         if limits.visitors and self.house.visitors() >= limits.visitors:
-            said = f"{limits.visitors} pages are open, and this server takes no more: close one that you do not need, or come back later."
+            said = f"This server takes {limits.visitors} open pages at a time, and all are taken: close one of yours, or come back later."
             return Refusal(503, "full", "The server is full", said, AGAIN)
         if limits.memory and self.house.memory() > limits.memory:
             said = "This server's memory is used up by those who are here: come back later."

@@ -15,7 +15,7 @@ import pytest
 
 from tests.browser.conftest import Server, artefacts, dashboard, visiting
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 WORD = "correct horse battery"
 
