@@ -114,7 +114,7 @@ class Gate(Matcher):
 
     def _collects(self, request: HTTPServerRequest) -> bool:
         token, said = self.hosting.metrics_token, request.headers.get("Authorization", "")
-        return bool(token) and hmac.compare_digest(said.encode(), f"Bearer {token}".encode())
+        return bool(token) and hmac.compare_digest(said.encode("utf-8", "replace"), f"Bearer {token}".encode())
 
     def _crowd(self, request: HTTPServerRequest) -> Refusal | None:
         """Why one visitor more is not let in."""

@@ -167,7 +167,7 @@ def _packed_strangely(names: list[str]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings(action="ignore"):  # of names that stand there twice
         for name in ("run/zarr.json", *names):
-            archive.writestr(name.replace("\0", "") or "x", json.dumps(_document()))
+            archive.writestr(name.replace("\0", "").encode("utf-8", "replace").decode() or "x", json.dumps(_document()))
     return file.getvalue()
 
 
@@ -226,6 +226,7 @@ KNOWN = ("shelf", "sound.zarr", "sound.zarr.zip", "bent.zarr", "bent.zarr.zip", 
 
 
 def _gate(asked: dict[str, str]) -> None:
+    asked = {name: text.encode("utf-8", "replace").decode("latin-1") for name, text in asked.items()}  # as tornado reads headers
     hosting = Hosting(public=True, password="x" * 12, secret="s" * 32, origins=("cflows.test",), metrics_token="token")
     gate = Gate(hosting, hosting.names(1), House(("/",), lambda: 0, lambda: ("",), lambda: 0.0))
     cookies = {"user": SimpleNamespace(value=asked["user"])}
