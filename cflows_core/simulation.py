@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from cflows_core.config import RunConfig
-from cflows_core.errors import ConfigError, StoreError
+from cflows_core.errors import CflowsError, ConfigError, StoreError
 from cflows_core.flows import FLOWS
 from cflows_core.flows.base import Flow, Options, Start, from_plain, to_plain
 from cflows_core.frames import Event, Frame
@@ -330,4 +330,11 @@ class Simulation:
             raise StoreError(
                 f"The file {path} is no checkpoint of a simulation ({type(error).__name__}): give the path that `save` was given."
             ) from None
-        return cls.from_checkpoint(checkpoint, objective, schedule=schedule)
+        try:
+            return cls.from_checkpoint(checkpoint, objective, schedule=schedule)
+        except CflowsError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise StoreError(
+                f"The checkpoint {path} is damaged ({type(error).__name__}): copy it again from where it came, or start the run again."
+            ) from None
