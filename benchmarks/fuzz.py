@@ -54,7 +54,7 @@ def tried(inputs, read, number: int, first: int) -> tuple[Counter[str], float]:
     slowest = [0.0]
 
     @seed(first)
-    @settings(max_examples=max(1, number), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(max_examples=max(1, number), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck])
     @given(inputs)
     def one(said) -> None:
         begin = time.perf_counter()
