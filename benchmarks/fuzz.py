@@ -12,6 +12,7 @@ import time
 import traceback
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
@@ -19,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cflows_core.errors import CflowsError
 
+CHECKS: Any = list(HealthCheck)  # none of them: inputs may be slow, and large
 LONGEST = 10.0  # seconds for one input, beyond which it counts as a crash
 SHOWN = 3  # crashes of each kind that are printed whole
 
@@ -54,7 +56,7 @@ def tried(inputs, read, number: int, first: int) -> tuple[Counter[str], float]:
     slowest = [0.0]
 
     @seed(first)
-    @settings(max_examples=max(1, number), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=[*HealthCheck])
+    @settings(max_examples=max(1, number), deadline=None, database=None, phases=[Phase.generate], suppress_health_check=CHECKS)
     @given(inputs)
     def one(said) -> None:
         begin = time.perf_counter()
