@@ -16,7 +16,7 @@ DEV := $(VENV)/.cflows-dev
 AS_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay bench-load clean
+.PHONY: help env app notebooks test test-slow test-notebooks lint bench bench-gpu bench-stay bench-load audit clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | awk -F'|' '{ printf "%-21s %s\n", $$1, $$2 }'
@@ -59,8 +59,13 @@ bench-load: $(DEV)  ## Fifty viewers at once, and two hundred visits (a quarter 
 	$(BIN)/python benchmarks/load.py
 	$(BIN)/python benchmarks/visits.py
 
+audit: $(DEV)  ## Compare the installed packages with the known holes (needs the network, and an environment of its own)
+	@$(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	@$(BIN)/python -m pip freeze --exclude-editable > $(VENV)-audit/installed.txt
+	$(VENV)-audit/bin/pip-audit --strict --no-deps --disable-pip --requirement $(VENV)-audit/installed.txt
+
 clean:  ## Remove .venv and what the tools leave behind (never your runs)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-audit build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

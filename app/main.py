@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import re
-import signal
 import socket
 import sys
 import webbrowser
@@ -17,16 +17,21 @@ from typing import Any, TypeVar
 
 import panel as pn
 from bokeh.events import DocumentReady
-from bokeh.settings import settings as bokeh_settings
 from tornado.websocket import WebSocketClosedError
 
-from cflows_app import share, turnstile
+from cflows_app import share
 from cflows_app.ahead import Ahead
 from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.broadcast import Broadcasts
+from cflows_app.door.gate import Gate
+from cflows_app.door.hosting import HERE, Hosting
+from cflows_app.door.server import open_server
 from cflows_app.export import ExportHandler, Exports
-from cflows_app.health import Health, HealthHandler
 from cflows_app.lessons.library import Library
+from cflows_app.operation.guests import Guests
+from cflows_app.operation.health import Health, HealthHandler, Wellness, WellnessHandler
+from cflows_app.operation.metrics import Metrics, MetricsHandler
+from cflows_app.operation.stopping import SENTENCE, Signals, settle
 from cflows_app.pages.compare import ComparePage
 from cflows_app.pages.explore import ExplorePage
 from cflows_app.pages.gallery import GalleryPage
@@ -43,14 +48,16 @@ from cflows_core.errors import EngineError
 from cflows_core.problems import files
 from cflows_core.problems.files import ProblemFile
 
+logger = logging.getLogger("cflows")
+
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
 BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
 TICK = 50  # milliseconds between looks for news
+COUNT = 0.5  # seconds between looks at what runs have done
 EVERYWHERE = ("", "0.0.0.0", "::")
-HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def serve(
@@ -61,7 +68,7 @@ def serve(
     workers: int = 1,
     threads: int = 1,
     scheduler: str = "",
-    origins: Sequence[str] = (),
+    hosting: Hosting | None = None,
     problems: Sequence[ProblemFile] = (),
     runs: Path = Path("runs"),
     lessons: Path | None = None,
@@ -71,11 +78,10 @@ def serve(
     """Serve the dashboard until interrupted.
 
     port: 0 takes any free one. workers, threads: local worker processes, and PyTorch's threads in each simulation. scheduler: the address
-    of a Dask scheduler to use instead. Listens on this machine only unless `address` says otherwise; `origins` ("host:port") are then the
-    names under which browsers may reach it, beside the machine's own. problems: files of one's own, checked, whose problems the page offers
-    beside the data sets. runs: the folder in which runs are kept, opened and compared; what is computed is stored there, too, in `JOURNAL`.
-    at_once: how many runs compute at a time, 0 for any number; the others take turns with them. allowance: what one visitor may have
-    computed. lessons: a folder of lessons of one's own
+    of a Dask scheduler to use instead. hosting: who may come in, this machine alone if nothing is said (docs/operating.md). problems: files
+    of one's own, checked, whose problems the page offers beside the data sets. runs: the folder in which runs are kept, opened and
+    compared; what is computed is stored there, too, in `JOURNAL`. at_once: how many runs compute at a time, 0 for any number; the others
+    take turns with them. allowance: what one visitor may have computed. lessons: a folder of lessons of one's own
     (docs/lessons.md). Raises EngineError where no worker, or no port, is to be had.
     """
     files.use(problems)
@@ -83,7 +89,7 @@ def serve(
     make_engine = partial(_engine, partial(make_engine, problems=problems), Journal(runs / JOURNAL), at_once)
     port = _usable(port, address)
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(port, address, show, make_engine, origins, Shelf(runs), Library(lessons), allowance))
+        asyncio.run(_serve(port, address, show, make_engine, hosting or Hosting.read(address), Shelf(runs), Library(lessons), allowance))
 
 
 async def _engine(make: Callable[[], Awaitable[Engine]], journal: Journal, at_once: int) -> Engine:
@@ -97,15 +103,16 @@ async def _serve(
     address: str,
     show: bool,
     make_engine: Callable[[], Awaitable[Engine]],
-    origins: Sequence[str],
+    hosting: Hosting,
     shelf: Shelf,
     library: Library,
     allowance: Allowance,
 ) -> None:
-    health = Health()
+    metrics = Metrics()
+    health, guests = Health(metrics.lateness.observe), Guests(lambda name: metrics.visits.labels(name).inc())
     asyncio.get_running_loop().set_exception_handler(_tell)
     async with _starting(make_engine) as engine:
-        exports, broadcasts = Exports(), Broadcasts()
+        exports, broadcasts, wellness = Exports(), Broadcasts(), Wellness(health, engine, shelf.folder)
         pages = Ahead(lambda: exports.came(health.came(ExplorePage(Session(engine, shelf=shelf), broadcasts))))
         await pages.ready()
 
@@ -120,26 +127,51 @@ async def _serve(
             "/toylab": lambda: toylab(ToyLabPage()),
             "/gallery": lambda: gallery(GalleryPage()),
         }
-        server = _server(routes, health, exports, port, address, [*_names(address, port), *origins])
-        stop = asyncio.Event()
-        for name in (signal.SIGINT, signal.SIGTERM):  # after Panel has set a handler of its own, which would stop the loop under our feet
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
-                asyncio.get_running_loop().add_signal_handler(name, stop.set)
+        handlers = [
+            (r"/export/([\w-]+)/(\w+)", ExportHandler, {"exports": exports}),
+            (r"/healthz", WellnessHandler, {"wellness": wellness}),
+            (r"/metrics", MetricsHandler, {"metrics": metrics}),
+            *([] if hosting.public else [(r"/health", HealthHandler, {"health": health})]),
+        ]
+        received = {path: guests.receiving(make) for path, make in routes.items()}
+        server, gate = open_server(received, handlers, hosting, port, address, _names(address, port), metrics.refuse)
+        signals = Signals()
+        signals.listen()  # after Panel has set a handler of its own, which would stop the loop under our feet
         server.start()
-        watching = asyncio.ensure_future(health.watch())
-        url = f"http://{_names(address, port)[0]}/"
+        chores = [asyncio.ensure_future(health.watch()), asyncio.ensure_future(_count(metrics, engine, guests))]
+        url = f"{'https' if hosting.certificate else 'http'}://{_names(address, port)[0]}/"
         print(f"cflows is at {url}  (Ctrl-C stops it)", flush=True)
+        logger.info("the server has started", extra={"port": port, "public": hosting.public})
         if show:
             webbrowser.open(url)
         # What was imported stays: looking through it for garbage would hold the loop up for a fifth of a second, whenever a visitor leaves.
         gc.collect()
         gc.freeze()
         try:
-            await _unless(stop, engine())
-            await stop.wait()
+            await _unless(signals.asked, engine())
+            await signals.asked.wait()
+            await _farewell(gate, wellness, guests, engine)
         finally:
-            watching.cancel()
+            for chore in chores:
+                chore.cancel()
             server.stop()
+            logger.info("the server has stopped")
+
+
+async def _count(metrics: Metrics, engine: Callable[[], Awaitable[Engine]], guests: Guests) -> None:
+    """Keep the metrics up to date until cancelled."""
+    running = await engine()
+    metrics.watch(lambda: running.runners, guests.counts)
+    metrics.queue = lambda: running.queue.waiting
+    while True:
+        metrics.look()
+        await asyncio.sleep(COUNT)
+
+
+async def _farewell(gate: Gate, wellness: Wellness, guests: Guests, engine: Callable[[], Awaitable[Engine]]) -> None:
+    gate.closing, wellness.stopping = SENTENCE, True
+    running = await engine()
+    await settle(guests.tell, lambda: running.runners, running.close)
 
 
 @contextlib.asynccontextmanager
@@ -164,25 +196,6 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
     stopped.cancel()
     if started.done():
         started.result()
-
-
-def _server(
-    routes: dict[str, Callable[[], pn.Template]], health: Health, exports: Exports, port: int, address: str, origins: list[str]
-) -> pn.io.server.Server:
-    bokeh_settings.perform_document_validation = False  # half as long again for every page; the tests validate it
-    turnstile.install()
-    return pn.serve(
-        routes,
-        port=port,
-        address=address,
-        show=False,
-        start=False,
-        title="cflows",
-        location=False,
-        verbose=False,
-        websocket_origin=origins,
-        extra_patterns=[(r"/health", HealthHandler, {"health": health}), (r"/export/([\w-]+)/(\w+)", ExportHandler, {"exports": exports})],
-    )
 
 
 def explore(page: ExplorePage) -> pn.Template:

@@ -69,13 +69,13 @@ def lecture_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, str]:
 
 def step_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, int]:
     """The lesson and the step, from 1, that a request's arguments ask for (`?lesson=NAME&step=3`); "" for any lesson."""
-    name, step = (arguments.get(key, [b""])[-1].decode(errors="replace") for key in ("lesson", "step"))
+    name, step = ((arguments.get(key) or [b""])[-1].decode(errors="replace") for key in ("lesson", "step"))
     return name, int(step) if step.isdecimal() and len(step) < 6 else 1
 
 
 def figure_asked(arguments: Mapping[str, Sequence[bytes]]) -> str:
     """The name of the gallery's figure that a request's arguments ask for (`?figure=NAME`); "" for none."""
-    return _short(arguments.get("figure", [b""])[-1].decode(errors="replace"))
+    return _short((arguments.get("figure") or [b""])[-1].decode(errors="replace"))
 
 
 def read(arguments: Mapping[str, Sequence[bytes]]) -> Asked | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from bokeh.document import Document
 from jinja2 import Environment, FileSystemLoader
 from panel.io.resources import LOCAL_DIST
 
+from cflows_app.door.headers import nonce
 from cflows_app.glossary import plain, term_of
 from cflows_app.pages.page import Page
 from cflows_app.theme import FONT, css_variables
@@ -21,6 +24,8 @@ from cflows_core.palette import DARK, LIGHT
 ASSETS = Path(__file__).parent / "assets"
 PAGES = {"Explore": "./", "Compare": "./compare", "Lessons": "./lessons", "Toy lab": "./toylab", "Gallery": "./gallery"}  # name -> address
 _TEMPLATES = Environment(loader=FileSystemLoader(ASSETS), trim_blocks=True, lstrip_blocks=True)
+
+_INLINE = re.compile(r'<script( type="text/javascript")?>')  # how Bokeh begins a script of its own in the page
 
 MANY = 4  # values of a choice, beyond which it is a list to open (legend.js)
 
@@ -67,6 +72,7 @@ def page_template(page: Page, theme: str) -> pn.Template:
         }
         for view in page.views
     ]
+    number = nonce()
     cards = json.dumps(plain(), ensure_ascii=False).replace("</", "<\\/")
     for name, value in {
         "name": page.name,
@@ -79,9 +85,16 @@ def page_template(page: Page, theme: str) -> pn.Template:
         "style": _style(),
         "script": ";\n".join(map(_text, ("page.js", "card.js", "figure.js"))),
         "icon": _icon(),
+        "nonce": number,
+        "signed": partial(_signed, number),
     }.items():
         template.add_variable(name, value)
     return template
+
+
+def _signed(number: str, scripts: str) -> str:
+    """Bokeh's scripts with the page's number, without which a browser would not run them (door/headers.py)."""
+    return _INLINE.sub(f'<script nonce="{number}">', scripts)
 
 
 def _slug(page: Page) -> str:

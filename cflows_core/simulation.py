@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cflows_core.config import RunConfig
-from cflows_core.errors import ConfigError, StoreError
+from cflows_core.errors import CflowsError, ConfigError, StoreError
 from cflows_core.flows import FLOWS
 from cflows_core.flows.base import Flow, Options, Start, from_plain, to_plain
 from cflows_core.frames import Event, Frame
@@ -324,7 +324,14 @@ class Simulation:
     def load(cls, path: str | os.PathLike[str], objective: Objective | None = None, *, schedule: Schedule | None = None) -> Simulation:
         """The simulation saved at `path`. Raises `StoreError` for a file that is none; nothing in the file is executed."""
         checkpoint = read_checkpoint(path, "cpu" if objective is None else objective.device)
-        return cls.from_checkpoint(checkpoint, objective, schedule=schedule)
+        try:
+            return cls.from_checkpoint(checkpoint, objective, schedule=schedule)
+        except CflowsError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            raise StoreError(
+                f"The checkpoint {path} is damaged ({type(error).__name__}): copy it again from where it came, or start the run again."
+            ) from None
 
 
 def read_checkpoint(path: str | os.PathLike[str], device: str | torch.device = "cpu") -> dict[str, Any]:

@@ -88,6 +88,9 @@ class ExplorePage(Page):
         elif self.turns.number != drawn:
             self._show_progress(session)
 
+    def tell(self, sentence: str) -> None:
+        self.session.error = sentence
+
     async def leave(self) -> None:
         await self.session.release()
 

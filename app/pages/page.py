@@ -61,6 +61,10 @@ class Page(ABC):
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
 
+    def tell(self, sentence: str) -> None:
+        """Say something that holds for all pages of the server."""
+        self.error, self._stale = sentence, True
+
     async def leave(self) -> None:
         """The visitor left: let go what goes on for them."""
         await asyncio.gather(*self._tasks, return_exceptions=True)

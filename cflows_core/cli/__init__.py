@@ -108,13 +108,28 @@ def _app(given: argparse.Namespace) -> int:
             raise CflowsError(f"`--{name.replace('_', '-')}` must be a whole number from 1 on, or 0 for any number, got {value}.")
     try:
         from cflows_app.allowance import Allowance
+        from cflows_app.door.hosting import Hosting
         from cflows_app.main import serve
+        from cflows_app.operation import logs
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] in ("cflows_app", "cflows_core"):
             raise  # a damaged installation, which installing the extra would not mend
         raise CflowsError(f"The dashboard needs the package {missing.name}, which is not installed: pip install 'cflows[app]'.") from None
     from cflows_core.problems.files import ProblemFile
 
+    hosting = Hosting.read(
+        given.address,
+        public=given.public,
+        no_login=given.no_login,
+        password_file=given.password_file,
+        origins=given.origin,
+        proxied=given.proxied,
+        plain_http=given.plain_http,
+        certificate=given.certificate,
+        key=given.certificate_key,
+        limits=given.limit,
+    )
+    logs.begin(given.log_json, given.log_level or ("info" if given.public else "warning"))
     problems = [ProblemFile.read(path).checked() for path in given.problem or []]
     runs = Path(given.runs).expanduser()
     if runs.exists() and not runs.is_dir():
@@ -124,7 +139,7 @@ def _app(given: argparse.Namespace) -> int:
         raise CflowsError(f"`--lessons` must name a folder that exists, got {lessons}: make it, and put a lesson into it.")
     options = {"workers": given.workers, "threads": given.threads, "scheduler": given.scheduler, "problems": problems}
     options |= {"at_once": given.at_once, "allowance": Allowance(given.max_runs, given.max_steps, given.max_weights)}
-    serve(given.port, given.address, given.show, runs=runs, lessons=lessons, **options)
+    serve(given.port, given.address, given.show, hosting=hosting, runs=runs, lessons=lessons, **options)
     return 0
 
 

@@ -15,6 +15,7 @@ from cflows_core.config import RunConfig, problem_of_file
 from cflows_core.errors import CflowsError, ConfigError
 from cflows_core.written import changes, number
 
+LOG_LEVELS = ("debug", "info", "warning", "error")
 _GROUP_TITLES = {"problem": "problem", "optimizer": "optimizer", "flows": "flows", "run": "how to run"}
 
 
@@ -113,7 +114,7 @@ def build() -> SentenceParser:
     app = commands.add_parser(
         "app",
         help="open the dashboard",
-        description="Serves the dashboard until Ctrl-C, to this machine only unless --address says otherwise.",
+        description="Serves the dashboard until Ctrl-C, to this machine only unless --public says otherwise (docs/operating.md).",
         allow_abbrev=False,
     )
     app.add_argument("--port", type=number, default=5006, metavar="N", help="0: any free one [default 5006]")
@@ -125,14 +126,8 @@ def build() -> SentenceParser:
     app.add_argument("--runs", default="runs", metavar="DIR", help="where runs are kept, opened and compared [default runs]")
     app.add_argument("--lessons", metavar="DIR", help="a folder of lessons of your own (docs/lessons.md)")
     _add_scheduler(app)
-
-    for flag_, most, default in (
-        ("--at-once", "runs that compute at a time, the others take turns", 16),
-        ("--max-runs", "runs that one visitor may have computed at a time", 0),
-        ("--max-steps", "steps of one run", 0),
-        ("--max-weights", "weights of one model", 0),
-    ):
-        app.add_argument(flag_, type=number, default=default, metavar="N", help=f"{most}; 0: any number [default {default}]")
+    _add_limits(app)
+    _add_hosting(app)
 
     check = commands.add_parser(
         "check",
@@ -169,6 +164,38 @@ def _add_sweep(commands: Any) -> None:
 
 def _add_scheduler(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheduler", default="", metavar="HOST:PORT", help="compute on this Dask scheduler's workers instead")
+
+
+def _add_limits(app: argparse.ArgumentParser) -> None:
+    """What is computed at a time, and for one visitor."""
+    limits = app.add_argument_group("what visitors may have computed (0: any number)")
+    for name, most, default in (
+        ("--at-once", "runs that compute at a time, the others take turns", 16),
+        ("--max-runs", "runs of one visitor at a time", 0),
+        ("--max-steps", "steps of one run", 0),
+        ("--max-weights", "weights of one model", 0),
+    ):
+        limits.add_argument(name, type=number, default=default, metavar="N", help=f"{most} [default {default}]")
+
+
+def _add_hosting(app: argparse.ArgumentParser) -> None:
+    """Who may reach the dashboard, and what its operator hears of it; secrets come from files and the environment alone."""
+    door = app.add_argument_group("others may come in")
+    door.add_argument("--public", action="store_true", help="let other machines in: needs a login, and --origin")
+    door.add_argument(
+        "--origin", metavar="HOST", action="append", default=[], help="a name by which browsers reach it; any number of times"
+    )
+    door.add_argument("--password-file", metavar="FILE", help="the password that visitors type, in place of the variable CFLOWS_PASSWORD")
+    door.add_argument("--no-login", action="store_true", help="let everyone in who finds it, for a lecture")
+    door.add_argument("--proxied", action="store_true", help="it stands behind a reverse proxy, whose word on addresses and TLS it takes")
+    door.add_argument("--certificate", metavar="FILE", help="serve TLS by this certificate")
+    door.add_argument("--certificate-key", metavar="FILE", help="the certificate's key")
+    door.add_argument("--plain-http", action="store_true", help="accept that the password travels in the open")
+    door.add_argument("--limit", metavar="NAME=N", action="append", default=[], help="such as visitors=50 (docs/operating.md)")
+    app.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+    app.add_argument(
+        "--log-level", metavar="LEVEL", choices=LOG_LEVELS, help="debug, info, warning, error [default warning; --public: info]"
+    )
 
 
 def _add_problem(parser: argparse.ArgumentParser, meaning: str, action: str) -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import xarray
 
 CHECKPOINT = "checkpoint.pt"
+MOST = 20_000_001  # rows: the longest run with the longest warm start
 _NOT_SERIES = ("step", "wall_time", "status", "distance")
 
 
@@ -59,7 +60,9 @@ class Run:
         try:
             attributes, specs = read_document(root)
             run = cls(attributes, {spec.path: spec for spec in specs}, {}, root)
-            whole = run.rows >= 0 and (not run.rows or {"step", "wall_time", "gradients"} <= run._specs.keys())
+            whole = isinstance(run.rows, int) and 0 <= run.rows <= MOST
+            whole &= not run.rows or {"step", "wall_time", "gradients"} <= run._specs.keys()
+            whole &= all(isinstance(event.step, int) for event in run.events)
         except CflowsError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError):
@@ -213,7 +216,7 @@ class Run:
                 if not flow or not present[path][row]:
                     continue
                 if name == "status":
-                    if array[row]:
+                    if 0 < array[row] < len(STATUSES):  # any other is damage
                         status[flow] = STATUSES[array[row]]
                 elif name == "distance":
                     distance[flow] = float(array[row])

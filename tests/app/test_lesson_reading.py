@@ -11,6 +11,7 @@ from cflows_app.export import Snapshot
 from cflows_app.lessons.lesson import LessonError, Scene
 from cflows_app.lessons.library import Library
 from cflows_app.lessons.reading import read
+from cflows_app.mathml import mathml
 from cflows_core import presets
 from cflows_core.config import RunConfig
 
@@ -210,3 +211,18 @@ class TestLibrary:
     def test_a_lesson_that_there_is_not(self, folder: Path, name: str):
         with pytest.raises(LessonError, match=r"^There is no lesson `.*`: choose one of .*gradient-descent"):
             Library(folder).lesson(name)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        r"\text{</mtext><script>alert(1)</script>}",
+        r"\text{<img src=x onerror=alert(1)>}",
+        r"\href{javascript:alert(1)}{x}",
+        r"\style{background:url(//elsewhere.test)}{x}",
+        r"\text{<!--}",
+    ],
+)
+def test_a_formula_is_mathematics_and_nothing_else(formula):
+    with pytest.raises(ValueError, match="no mathematics"):
+        mathml(formula)

@@ -138,8 +138,8 @@ class Visit:
 
 
 @contextmanager
-def dashboard(log: Path, *options: str | Path) -> Iterator[Server]:
-    """`cflows app` with these options on a free port of this machine; its runs are kept beside the log."""
+def dashboard(log: Path, *options: str | Path, check: str = "health") -> Iterator[Server]:
+    """`cflows app` with these options on a free port of this machine; its runs lie beside the log. check: what answers once it is up."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -148,7 +148,7 @@ def dashboard(log: Path, *options: str | Path) -> Iterator[Server]:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}/", log, process)
     try:
-        _wait_for(server)
+        _wait_for(server, check)
         yield server
     finally:
         process.terminate()
@@ -169,12 +169,12 @@ def own_server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def _wait_for(server: Server) -> None:
+def _wait_for(server: Server, check: str) -> None:
     end = time.monotonic() + STARTS_WITHIN
     while time.monotonic() < end:
         assert server.process.poll() is None, server.log.read_text()
         try:
-            server.health()
+            urllib.request.urlopen(server.url + check, timeout=20).close()
         except OSError:
             time.sleep(0.1)
         else:

@@ -165,8 +165,19 @@ def test_packages_are_listed_for_the_build(repository: Path) -> None:
 
 
 # A file that can execute code is never loaded: no pickles, no evaluated text, no unsafe YAML, tensors by weights_only.
-FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal"}
-FORBIDDEN_CALLS = {"eval", "exec", "yaml.load", "yaml.unsafe_load", "os.system", "np.load", "numpy.load"}
+FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "subprocess", "pty"}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "yaml.load",
+    "yaml.unsafe_load",
+    "os.system",
+    "os.popen",
+    "np.load",
+    "numpy.load",
+    "compile",
+    "__import__",
+}
 
 
 @pytest.mark.parametrize("root", ["cflows_core", "app"])
@@ -190,3 +201,17 @@ def test_nothing_executes_what_it_loads(repository: Path, root: str) -> None:
             if given.get("shell", "False") != "False":
                 wrong.append(f"{path.name}:{node.lineno} starts a shell")
     assert not wrong, "\n".join(wrong)
+
+
+# Where a script puts HTML into the page: of lessons, which are Markdown without HTML, and MathML, both made by the server.
+WRITES_HTML = {"card.js", "toyform.js", "story.js", "expectations.js"}
+
+
+def test_scripts_of_the_page_write_no_html_but_the_servers(repository: Path) -> None:
+    import re
+
+    html = re.compile(r"\.(innerHTML|outerHTML)\s*=|insertAdjacentHTML|document\.write|createContextualFragment")
+    code = re.compile(r"\beval\(|new Function|setTimeout\(\s*[\"'`]|javascript:")
+    texts = {path.name: path.read_text() for path in (repository / "app" / "assets").glob("*.js")}
+    assert {name for name, text in texts.items() if html.search(text)} == WRITES_HTML
+    assert not {name for name, text in texts.items() if code.search(text)}

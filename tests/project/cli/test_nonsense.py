@@ -94,16 +94,16 @@ def test_what_exists_is_never_overwritten(cflows: Cli, tmp_path: Path) -> None:
     assert (other / "chapter.txt").read_text() == "years of work"
 
 
-def test_a_damaged_checkpoint(cflows: Cli, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint(cflows: Cli, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "run.zarr"
     assert cflows("run", *TINY, "--steps", "2", "--quiet", "--out", path)[0] == 0
     checkpoint = cf.Run.open(path).checkpoint_path
     assert checkpoint is not None
     checkpoint.write_bytes(b"\x80\x04cos\nsystem\n")
-    code, _, err = cflows("resume", path, "--steps", "2")
-    assert code == 2
-    assert is_a_sentence(err), err
-    assert cf.Run.open(path).rows == 3
+    with caplog.at_level("WARNING"):
+        assert cflows("resume", path, "--steps", "2", "--quiet")[0] == 0
+    assert "is damaged: the run is computed again from its beginning, which repeats what is stored." in caplog.text
+    assert cf.Run.open(path).rows == 5
 
 
 def test_nan_in_the_data(cflows: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""How the server is operated: logs, metrics, health, and how it stops."""

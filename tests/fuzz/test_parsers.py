@@ -1,0 +1,40 @@
+"""What comes from outside is read, or refused in a sentence, soon; `benchmarks/fuzz.py` tries far more of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from cflows_core.errors import CflowsError
+from tests.fuzz.parsers import PARSERS, end_visits
+
+EXAMPLES = 40
+LONGEST = 10.0  # seconds for one input, on a busy machine
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_any_input_is_read_or_refused_soon(name):
+    parser = PARSERS[name]
+
+    @given(parser.inputs)
+    @settings(
+        max_examples=max(4, int(EXAMPLES * min(1.0, parser.share))),
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def read(said):
+        begin = time.perf_counter()
+        with suppress(CflowsError):
+            parser.read(said)
+        assert time.perf_counter() - begin < LONGEST
+
+    try:
+        read()
+    finally:
+        end_visits()
