@@ -261,6 +261,7 @@ class Session(Scene):
             if stored is not None and not stored.path.exists():
                 raise StoreError(f"{stored.path.name} was deleted, so it cannot go on: Keep what is drawn, or Reset to begin again.")
             engine = await self._engine()
+            share = share and (stored is None or stored.path.parent != self.shelf.folder)  # a run that was kept goes on where it was
             if not share or engine.shared(config) is None:
                 self.visitor.may_start(config, engine)
             # A stored run is everyone's first screen: its own store is never written.

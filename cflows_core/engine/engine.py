@@ -190,6 +190,8 @@ class Engine:
                 break
             except StoreError as problem:  # no reason not to compute, if need be without a store
                 logger.warning("%s", problem)
+        if base is not None and path is None:
+            return await self._resumed(os.fspath(base), False, None, history, owner)
         return await self._opened("start", (config.to_dict(), path, {}), path, owner=owner)
 
     def _resumed(

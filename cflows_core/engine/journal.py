@@ -57,13 +57,12 @@ class Journal:
         return self.folder / f"{config.hash[:_SHORT]}-{uuid.uuid4().hex[:8]}.zarr"
 
     def place(self, config: RunConfig, base: str | os.PathLike[str] | None = None, anew: bool = False) -> tuple[Path, bool]:
-        """Where a run of this configuration is to be stored, and whether there is one to be gone on with; `anew`: there is none.
+        """Where a run of this configuration is to be stored, and whether there is one to be gone on with.
 
+        anew: whatever the journal has of it is left alone.
         base: a run of the same configuration that lies elsewhere, copied where the journal has none that got as far. Raises StoreError.
         """
-        if anew:
-            return self.new(config), False
-        found = self.find(config)
+        found = None if anew else self.find(config)
         if base is None:
             return (found, True) if found is not None else (self.new(config), False)
         elsewhere = Run.open(base)

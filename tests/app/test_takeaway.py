@@ -141,7 +141,7 @@ def test_a_stored_run_is_exported_with_its_checkpoint(tmp_path):
 @pytest.mark.parametrize("form", ENDINGS)
 def test_without_a_step_there_is_a_sentence(tmp_path, form):
     session = Session(lambda: None)
-    session.open(Asked(DEFAULT, TINY))
+    session.turn(TINY)
     with pytest.raises(StoreError, match="nothing to save"):
         asyncio.run(written(session, tmp_path, form))
     assert takeaway(session, "")["lacks"] == NOTHING
@@ -187,7 +187,7 @@ def test_the_server_sends_the_file_or_a_sentence(monkeypatch, fake_engine):
 
 def test_too_long_an_address_is_a_sentence():
     session = Session(lambda: None)
-    session.open(Asked(DEFAULT, RunConfig(changes=[(step, "lr", 0.1 + step / 1e5) for step in range(2000)])))
+    session.turn(RunConfig(changes=[(step, "lr", 0.1 + step / 1e5) for step in range(2000)]))
     shown = takeaway(session, "")
     assert (shown["query"], query(session.shared)) == ("", "")
     assert "the 2,000 changes of this run need more: take its code" in shown["too_long"]
