@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,7 @@ class Session(Scene):
     # -- actions ------------------------------------------------------------------------------------------------------------------
     def do(self, action: Callable[..., Awaitable[None]], *args: Any, **kwargs: Any) -> asyncio.Task[None]:
         """Carry an action out in the background, one at a time; what goes wrong becomes `error`."""
-        task = asyncio.ensure_future(self._guarded(action, args, kwargs))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        return self._later(self._guarded(action, args, kwargs))
 
     async def run(self) -> None:
         """Start the configuration, or continue what is shown; a finished run goes on for as many steps again."""
@@ -183,7 +181,7 @@ class Session(Scene):
             self._take(asked.preset)
         else:
             self.turn(asked.config)
-            self.do(self._join)
+            self._later(self._join())
             self.preset = asked.preset if asked.config == PRESETS[asked.preset].config else CUSTOM
         self.error = " ".join(asked.problems)
 
@@ -234,6 +232,12 @@ class Session(Scene):
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
+    def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def _accept(self, field: str) -> None:
         """A control's value was taken: what was said against a former one is settled."""
         self.errors = {name: sentence for name, sentence in self.errors.items() if name != field}
@@ -270,15 +274,19 @@ class Session(Scene):
         return self.runner
 
     async def _join(self) -> None:
-        """Watch the run in the controls if somebody has it computed, or show what is stored of it."""
-        engine, config = await self._engine(), self.config
-        running = engine.shared(config)
-        if running is not None:
-            self.runner = await self._wanted(engine.start(config))
-            return
-        stored = None if engine.journal is None else await asyncio.to_thread(_stored, engine.journal, config)
-        if stored is not None and not self._superseded and self.runner is None:
-            self.stored = stored
+        """Watch the run in the controls if somebody has it computed, or show what is stored of it; say nothing where that cannot be."""
+        config, nothing = self.config, self._nothing
+        with suppress(CflowsError, _Superseded):
+            engine = await self._engine()
+            async with self._turn:
+                self._subject = nothing
+                if self._superseded or self.runner is not None:
+                    return
+                if engine.shared(config) is not None:
+                    self.runner = await self._wanted(engine.start(config))
+                elif engine.journal is not None:
+                    stored = await asyncio.to_thread(_stored, engine.journal, config)
+                    self.stored = self.stored if self._superseded else stored or self.stored
 
     @property
     def _superseded(self) -> bool:
@@ -359,9 +367,7 @@ class Session(Scene):
         self.config, self.stored = config, stored
         self.errors, self.error, self._nothing, self._edited = {}, "", History(), {}
         for version in versions:
-            task = asyncio.ensure_future(version.release())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._later(version.release())
 
 
 def _stored(journal: Journal, config: RunConfig) -> Stored | None:

@@ -63,8 +63,9 @@ def _of_run(session: Session, moment: int | None) -> tuple[str, list[tuple[str, 
 def lecture(session: Session) -> list[tuple[str, str]]:
     """That a lecture is given, or followed."""
     if session.follows is not None:
-        others = _people(session.follows.followers - 1, "other")
-        return [("remark", f"You follow a lecture, with {others}: what the lecturer does is shown here. Fork here makes the run yours.")]
+        others = session.follows.followers - 1
+        company = f", with {_people(others, 'other')}" if others > 0 else ""
+        return [("remark", f"You follow a lecture{company}: what the lecturer does is shown here. Fork here makes the run yours.")]
     if session.broadcast is not None:
         number = session.broadcast.followers
         who = _people(number, "person sees", "people see") if number else "nobody sees"
@@ -73,7 +74,7 @@ def lecture(session: Session) -> list[tuple[str, str]]:
 
 
 def _people(number: int, one: str, many: str = "") -> str:
-    return f"{number or 'no'} {one if number == 1 else many or one + 's'}"
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def waits(session: Session) -> list[tuple[str, str]]:
@@ -81,6 +82,8 @@ def waits(session: Session) -> list[tuple[str, str]]:
     runner = session.runner
     if runner is None or not runner.running:
         return []
+    if runner.recovering:
+        return [("remark", "The worker that computed this run was lost: another one goes on from the last checkpoint.")]
     if place := runner.turn.position:
         queue = runner.turn.queue
         turns = "one run at a time" if queue.places == 1 else f"{queue.places} runs at a time"

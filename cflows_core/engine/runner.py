@@ -69,6 +69,7 @@ class Runner:
         self._wake = asyncio.Event()  # ends a slow run's wait for its next step
         self._rate, self._balance = Rate(), Balance()
         self._seen = self.history.last  # steps up to it are computed again unseen
+        self.recovering = False  # its worker was lost, and another one takes over
         self._losses = 0  # of workers, without a new step in between
         self.turn = engine.queue.join(owner, self._needs)
         self._take(state)
@@ -350,6 +351,8 @@ class Runner:
         """After a lost worker: go on in another one from the last checkpoint, or say that it cannot be."""
         known = self._seen = self.history.last
         reason = ""
+        self.recovering = True
+        self._notify()
         self._losses += 1  # a run that ends its worker again and again, by its memory, is given up
         for wait in RETRY_SECONDS if self.out and self._losses <= LOSSES else ():
             await asyncio.sleep(wait)
@@ -360,7 +363,7 @@ class Runner:
                 continue
             logger.warning("the worker of a run was lost at step %d: it goes on from step %d elsewhere", known, state["step"])
             self.history.extend(rows)
-            self._seen = self.history.last
+            self._seen, self.recovering = self.history.last, False
             self._take(state)
             self._notify()
             return
@@ -381,7 +384,7 @@ class Runner:
             self._error = (
                 f"{lost}: every committed step is in {self.out}, and Run tries again to go on from the last checkpoint. {reason}".rstrip()
             )
-        self._lost, self._wanted = True, False
+        self._lost, self._wanted, self.recovering = True, False, False
         self._notify()
 
     def _take(self, state: dict[str, Any]) -> None:

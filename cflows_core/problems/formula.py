@@ -11,6 +11,7 @@ import ast
 import math
 import operator
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from cflows_core.errors import ConfigError
 
 LONGEST, DEEPEST, LARGEST = 200, 40, 120  # characters, levels of nesting, and operations with numbers and variables
 LARGEST_PRODUCT = 16  # whole powers up to this one are products: faster than a general power, and smooth at 0
+_PARSING = threading.Lock()  # CPython 3.11 counts a tree's depth in one place for all threads, and fails where two make one at a time
 PROBE = 41  # points a side, from −4 to 4, of which one at least must have a finite loss
 EXAMPLE = "x**4/4 - x**2"
 
@@ -121,7 +123,8 @@ def _tree(text: str) -> ast.expr:
     if joined:
         raise ConfigError(f"A product needs its sign, got {joined[0]!r}: write {joined[1]}*{joined[2]}.")
     try:
-        return ast.parse(text.strip().replace("^", "**"), mode="eval").body
+        with _PARSING:
+            return ast.parse(text.strip().replace("^", "**"), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ConfigError(f"A formula must be complete, got {_shown(text)}: check its brackets and operators, as in {EXAMPLE}.") from None
 

@@ -125,7 +125,7 @@ class FakeRunner:
 
     def __init__(self, engine: FakeEngine, config: RunConfig, history: History | None = None, owner: str = ""):
         self.engine, self.config, self.owner = engine, config, owner
-        self.catching_up, self.turn = False, Queue().join(owner, lambda: 0.0)
+        self.catching_up, self.recovering, self.turn = False, False, Queue().join(owner, lambda: 0.0)
         self.history = History() if history is None else history
         self.viewers, self.running, self.pausing, self.finished, self.closed = 0, False, False, False, False
         self.error, self.speed, self.steps_per_second, self.limited_by = "", None, 0.0, ""

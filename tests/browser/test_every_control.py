@@ -121,7 +121,7 @@ def read_the_plots(tour):
 
 
 def take_along(tour):
-    """Theme, Share, Export, Code and a preset; on a small screen in the drawer, which the veil beside it closes."""
+    """Theme, Share, Export, Lecture, Code and a preset; on a small screen in the drawer, which the veil beside it closes."""
     page, visit = tour.page, tour.visit
     width = page.viewport_size["width"]
     small = page.locator("#menu").is_visible()
@@ -149,6 +149,13 @@ def take_along(tour):
         with page.expect_download(timeout=60_000) as arriving:
             page.get_by_role("button", name=label).click()
         page.get_by_text(f"Saved {arriving.value.suggested_filename}.").wait_for()
+    visit.button("Lecture").click()
+    visit.button("Begin a lecture").click()
+    visit.button("Copy the link").click()
+    tour.look("lecture", "[role=dialog]")
+    page.get_by_label("Link for the audience").focus()
+    visit.button("End the lecture").click()
+    visit.button("Begin a lecture").wait_for()
     visit.button("Code").click()
     tour.look("code", "[role=dialog]")
     for i, name in enumerate(("Copy the Python script", "Copy the command line")):

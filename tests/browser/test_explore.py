@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import struct
 import time
+from contextlib import suppress
 from xml.etree import ElementTree
 
 import psutil
 import pytest
+
+from tests.browser.conftest import dashboard, visiting
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
@@ -267,22 +271,45 @@ def test_a_diverging_run_is_told_and_stays_drawn(visit):
     visit.wait("table.step.length == 0")
 
 
-def test_a_killed_worker_costs_a_sentence_and_reset_starts_again(own_visit):
+def test_a_killed_worker_costs_a_moment(own_visit):
     visit = own_visit
     visit.open()
     visit.run()
-    workers = [p for p in psutil.Process(visit.server.process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
-    assert workers
-    for worker in workers:
-        worker.kill()
-    visit.page.get_by_text("The worker process of this run was lost").wait_for(timeout=60_000)
-    time.sleep(4)  # the last frames may be drawn after the sentence
-    last = visit.last_step
-    time.sleep(2)
-    assert visit.last_step == last > 0
-    visit.button("Reset").click()
-    visit.wait("table.step.length == 0", 90)
+    for _ in range(2):
+        last = visit.last_step
+        workers = [p for p in psutil.Process(visit.server.process.pid).children(recursive=True) if "spawn_main" in " ".join(p.cmdline())]
+        assert workers
+        for worker in workers:
+            worker.kill()
+        visit.wait(f"table.step[table.step.length - 1] > {last + 10}", 90)
+        assert visit.page.locator(".banner").is_hidden()
+    steps = visit.model("table", "Array.from(model.data.step)")
+    assert all(one < other for one, other in itertools.pairwise(steps))  # none came twice
+
+
+def test_a_killed_server_costs_a_reload(browser, own_visit):
+    """`kill -9` of the server and its workers: what was committed is drawn where another server of that folder opens the address."""
+    visit = own_visit
+    address = "preset=digits-mlp&width=8&warm_start=0&steps=900"
+    visit.open(address)
     visit.run()
+    visit.wait("table.step[table.step.length - 1] > 60", 90)
+    last = visit.last_step
+    children = psutil.Process(visit.server.process.pid).children(recursive=True)
+    visit.server.process.kill()
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    visit.page.get_by_text("The connection to the server is lost").wait_for(timeout=60_000)
+    visit.complaints.clear()
+    # Its runs lie beside the log.
+    with dashboard(visit.server.log.with_name("second")) as server, visiting(browser, server) as later:
+        later.open(address)
+        later.wait("table.step.length > 0", 60)
+        at = later.last_step
+        assert at > last - 300  # two seconds, or a hundred steps, at most
+        later.run()
+        later.wait(f"table.step[table.step.length - 1] > {at}", 90)
 
 
 def test_an_interrupt_stops_the_server_in_good_order_and_the_page_says_so(browser, own_server):
