@@ -25,6 +25,7 @@ from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.broadcast import Broadcasts
 from cflows_app.door.gate import Gate
 from cflows_app.door.hosting import HERE, Hosting
+from cflows_app.door.login import VISITOR
 from cflows_app.door.server import open_server
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.lessons.library import Library
@@ -52,6 +53,7 @@ logger = logging.getLogger("cflows")
 
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
+NOBODY = ("guest", VISITOR)  # names that everyone has
 BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
@@ -260,9 +262,9 @@ def _alive(page: Page) -> pn.Template:
 
 
 def _visitor() -> str:
-    """What tells visitors apart: who is signed in, else the browser (page.js), else the page."""
+    """What tells visitors apart: their name where a login knows one, else the browser (page.js), else the page."""
     user = pn.state.user
-    if user and user != "guest":
+    if user and user not in NOBODY:
         return f"user {user}"
     browser = pn.state.cookies.get("cflows-visitor", "")
     if BROWSER.fullmatch(browser):
