@@ -76,6 +76,8 @@ class DaskCluster:
     def __init__(self, client: Any, cluster: Any | None, threads: int, problems: tuple[ProblemFile, ...] = ()):
         self.client, self.cluster, self.threads, self.problems = client, cluster, threads, problems
         self.encrypted = client.scheduler.address.startswith("tls://")
+        self._address = ""  # of a cluster that is not ours
+        self._turn = asyncio.Lock()
 
     @classmethod
     async def local(cls, n_workers: int, threads: int, problems: tuple[ProblemFile, ...] = ()) -> DaskCluster:
@@ -141,6 +143,7 @@ class DaskCluster:
                 "compute on this machine."
             ) from None
         self = cls(client, None, threads, problems)
+        self._address = address
         try:
             await client.wait_for_workers(1, timeout=CONNECT_SECONDS)
             await self.ready()
@@ -164,6 +167,7 @@ class DaskCluster:
 
         device: of the configuration; one for "cuda" goes to a worker that declares the resource `GPU`, if there is one.
         """
+        await self._reconnect()
         where: dict[str, Any] = {}
         if isinstance(near, DaskHandle):
             where = {"workers": [near.address], "allow_other_workers": False}
@@ -179,6 +183,14 @@ class DaskCluster:
         except RuntimeError as problem:  # killed meanwhile
             raise WorkerLost("The worker process was lost.") from problem
         return DaskHandle(actor, future, actor._address)
+
+    async def _reconnect(self) -> None:
+        """After a lost scheduler: look for the one that has taken its place. Raises EngineError where none has."""
+        async with self._turn:
+            if self._address and self.client.status != "running":
+                fresh = await self.connect(self._address, self.threads, self.problems)
+                lost, self.client = self.client, fresh.client
+                await _close(lost)
 
     async def ready(self) -> list[float]:
         workers = await self.client.nthreads()

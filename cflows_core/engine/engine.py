@@ -239,7 +239,7 @@ class Engine:
         self, path: str | None, objective: Objective | None, known: int, config: RunConfig
     ) -> tuple[Handle, dict[str, Any], dict[str, Any]]:
         """A stored run in another worker: its actor, rows beyond step `known`, and state. Raises CflowsError."""
-        handle = await self.backend.place()
+        handle = await self.backend.place(device=config.device)
         try:
             rows, state = await handle.call("resume", path, True, objective, known, config.to_dict())
         except CflowsError:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cflows_core.engine.engine import Engine
 
 logger = logging.getLogger("cflows")
-RETRY_SECONDS = (0.0, 1.0, 4.0)  # before each attempt to go on elsewhere after a lost worker
+RETRY_SECONDS = (0.0, 1.0, 4.0, 10.0, 20.0)  # before each attempt to go on elsewhere after a lost worker
 LOSSES = 3
 ACT_HERE = ("set", "extend", "park")  # calls that are about the step at which the drawing ends
 
