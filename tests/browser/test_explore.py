@@ -271,6 +271,7 @@ def test_a_diverging_run_is_told_and_stays_drawn(visit):
     visit.wait("table.step.length == 0")
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_a_moment(own_visit):
     visit = own_visit
     visit.open()
@@ -287,6 +288,7 @@ def test_a_killed_worker_costs_a_moment(own_visit):
     assert all(one < other for one, other in itertools.pairwise(steps))  # none came twice
 
 
+@pytest.mark.slow
 def test_a_killed_server_costs_a_reload(browser, own_visit):
     """`kill -9` of the server and its workers: what was committed is drawn where another server of that folder opens the address."""
     visit = own_visit

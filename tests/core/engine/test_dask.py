@@ -198,6 +198,7 @@ def test_ctrl_c_is_left_to_the_application(loop: Loop, engine: Engine) -> None:
 
 
 @pytest.mark.timeout(300)  # starts a worker twice, which takes a busy machine long
+@pytest.mark.slow
 def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
     """`kill -9` in the middle: a stored run goes on in another worker as if nothing had been, one that is not stored ends in a sentence."""
     out = tmp_path / "run.zarr"
@@ -306,6 +307,7 @@ def python(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["-c", "script"])
+@pytest.mark.slow
 def test_entry_points_that_work(tmp_path: Path, how: str) -> None:
     (tmp_path / "script.py").write_text(GUARDED)
     result = python("-c", SCRIPT + RUN) if how == "-c" else python(str(tmp_path / "script.py"))

@@ -62,6 +62,7 @@ def test_a_sweep_that_grows_computes_what_is_new(tmp_path: Path) -> None:
     assert len(watch.progress.outcomes) == 3
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_from_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_module, "TELL_SECONDS", 0.0)
     wanted = sweep.from_plain({"base": {**LONG, "steps": 60, "checkpoint_every": 1000}, "axes": {"seed": [0, 1]}})

@@ -89,6 +89,7 @@ class Background:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL on Windows")
+@pytest.mark.slow
 def test_kill_9_loses_nothing_committed_and_the_run_goes_on(cflows: Cli, tmp_path: Path) -> None:
     path, whole = tmp_path / "killed.zarr", tmp_path / "whole.zarr"
     plan = (*TINY, *EDGE, "--steps", "80", "--checkpoint-every", "10")
