@@ -13,6 +13,7 @@ import pytest
 
 from cflows_app.stored import RUNS as STORED
 from cflows_core.config import RunConfig
+from tests.browser.conftest import SCREENS
 from tests.browser.tour import all_used, legends, skip_to_the_plots, views
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(240)]
@@ -43,10 +44,12 @@ MORE += [
 
 
 def test_every_control(tour):
+    theme, width = tour.folder.name.split("-")
     tour.open()
     read_the_plots(tour)
     take_along(tour)
-    tour.open(f"{SMALL}&lrr=1")
+    # A run of one's own: what an earlier visit computed would be there already.
+    tour.open(f"{SMALL}&seed={100 + sorted(SCREENS).index((theme, int(width)))}&lrr=1")
     tour.look("refused-address")
     tour.visit.button("Dismiss").click()
     tour.page.locator(".banner").wait_for(state="hidden")

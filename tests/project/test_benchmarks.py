@@ -48,8 +48,8 @@ def test_make_bench_runs_scripts_that_exist() -> None:
     listed = makefile.split("for name in ")[1].split(";")[0].split()
     assert set(listed) <= set(SCRIPTS)
     assert set(SCRIPTS) - set(listed) == {
-        "clocked", "compare", "faults", "fuzz", "gpu", "load", "shortcuts", "stay", "stored", "sweep", "timing", "viewer",
-        "visit", "visits",
+        "clocked", "compare", "faults", "fuzz", "gpu", "load", "shortcuts", "stay", "stored", "sweep", "timing", "victims",
+        "viewer", "visit", "visits",
     }  # fmt: skip
 
 
