@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from timing import Row, report, row
+from victims import kill_apps, kill_schedulers, kill_workers
 
 from cflows_core import cli
 from cflows_core.errors import StoreError
@@ -186,7 +187,12 @@ def kill_runs(kills: int) -> Tally:
     return tally
 
 
-VICTIMS: dict[str, Callable[[int], Tally]] = {"run": kill_runs}
+VICTIMS: dict[str, Callable[[int], Tally]] = {
+    "run": kill_runs,
+    "worker": lambda kills: kill_workers(kills, Tally()),
+    "scheduler": lambda kills: kill_schedulers(kills, Tally()),
+    "app": lambda kills: kill_apps(kills, Tally()),
+}
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,13 @@ def dashboard(*options: str | Path, script: Path | None = None, environment: Map
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    if "--runs" not in options:  # what was computed before would be found again
+        with (
+            tempfile.TemporaryDirectory(prefix="cflows-benchmark-") as folder,
+            dashboard(*options, "--runs", folder, script=script, environment=environment) as own,
+        ):
+            yield own
+        return
     command = [
         sys.executable,
         *(["-m", "cflows_core"] if script is None else [str(script)]),

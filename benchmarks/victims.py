@@ -1,0 +1,213 @@
+"""Further victims of faults.py: the workers of an engine, the scheduler of a cluster, the dashboard's server. All store into a journal.
+
+They differ from `cflows run` in who goes on: an engine looks for another worker by itself, and waits for a scheduler that comes back; of a
+server that was killed, the next one on the same folder goes on when somebody opens the run's address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from viewer import Viewer
+from visit import dashboard
+
+from cflows_app.main import JOURNAL
+from cflows_app.share import query
+from cflows_core import running
+from cflows_core.config import RunConfig
+from cflows_core.engine import Engine, Runner
+from cflows_core.engine.journal import Journal
+from cflows_core.errors import EngineError, StoreError
+from cflows_core.store import Run
+from cflows_core.store.files import ROOT
+
+if TYPE_CHECKING:
+    from faults import Tally
+
+CONFIG = RunConfig(
+    dataset="chebyshev", n_train=30, width=4, n_eigs=2, lr=0.3, flows=("discrete", "stable", "central", "rod"), steps=400,
+    checkpoint_every=20, threads=1,
+)  # fmt: skip
+LIFE = 1.5  # seconds of computing within which a victim is killed
+PATIENCE = 120.0  # seconds until a run must have gone on
+
+
+def whole(config: RunConfig = CONFIG) -> Run:
+    """The undisturbed run, in memory."""
+    return running.run(config, progress=False)
+
+
+async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally: Tally, kill: Callable[[Runner], Awaitable[None]]) -> None:
+    """Runs of an engine, whose `kill` ends what they depend on and brings back what nobody else does."""
+    undisturbed, moments = await asyncio.to_thread(whole), random.Random(0)
+    engine.journal = Journal(folder)
+    while tally.kills < kills:
+        runner = await engine.start(CONFIG, share=False)
+        assert runner.out is not None
+        path = Path(runner.out)
+        runner.run()
+        while not runner.finished:
+            assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
+            await asyncio.sleep(moments.uniform(0.0, LIFE))
+            if runner.finished or tally.kills == kills:
+                break
+            known = Run.open(path).rows if path.exists() else -1
+            await kill(runner)
+            tally.after_kill(path, known, undisturbed)
+            print(f"kill {tally.kills}: {known} steps were committed, the page shows {len(runner.history)}", flush=True)
+        while not runner.finished:
+            assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
+        await runner.paused()
+        await runner.close()
+        tally.after_end(path, undisturbed)
+
+
+def kill_workers(kills: int, tally: Tally) -> Tally:
+    """The only worker process of an engine."""
+
+    async def kill(runner: Runner) -> None:
+        os.kill(runner.info["pid"], signal.SIGKILL)
+
+    async def play(folder: Path) -> None:
+        async with await Engine.local(1) as engine:
+            await killed_again_and_again(kills, engine, folder, tally, kill)
+
+    with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
+        asyncio.run(play(Path(folder)))
+    return tally
+
+
+class Cluster:
+    """A scheduler and a worker, each a process of its own."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        common = ("--host", "127.0.0.1", "--no-dashboard")
+        self._start("scheduler", "--port", str(self.port), *common)
+        self._start("worker", self.address, "--nthreads", "1", "--no-nanny", "--death-timeout", "60", *common)
+
+    def _start(self, *words: str) -> None:
+        with (self.folder / f"{words[0]}.log").open("ab") as log:
+            self.processes.append(subprocess.Popen([sys.executable, "-m", "dask", *words], stdout=log, stderr=subprocess.STDOUT))
+
+    def kill_scheduler(self) -> None:
+        """Its worker ends by itself; if not within ten seconds, it is ended."""
+        self.processes[0].kill()
+        for process in self.processes:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait(10)
+        self.processes.clear()
+
+
+@asynccontextmanager
+async def connected(cluster: Cluster) -> AsyncIterator[Engine]:
+    """An engine on the cluster, once that is up."""
+    cluster.start()
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            engine = await Engine.connect(cluster.address, threads=1)
+            break
+        except EngineError:
+            if time.monotonic() > end:
+                raise
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def kill_schedulers(kills: int, tally: Tally) -> Tally:
+    """The scheduler of a cluster that is not the engine's own; its worker goes with it, and a supervisor starts both again."""
+
+    async def play(folder: Path) -> None:
+        cluster = Cluster(folder)
+
+        async def kill(runner: Runner) -> None:
+            await asyncio.to_thread(cluster.kill_scheduler)
+            cluster.start()
+
+        try:
+            async with connected(cluster) as engine:
+                await killed_again_and_again(kills, engine, folder / "journal", tally, kill)
+        finally:
+            for process in cluster.processes:
+                process.kill()
+
+    with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
+        asyncio.run(play(Path(folder)))
+    return tally
+
+
+async def _until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "a run did not go on"
+        await asyncio.sleep(0.05)
+
+
+async def _live(url: str, path: Callable[[], Path | None], server: int, seconds: float) -> int:
+    """Open the run's address and press Run, as a visitor does; kill the server so long after the first new commit. What was committed."""
+
+    def rows() -> int:
+        there = path()
+        with suppress(StoreError):
+            return -1 if there is None else Run.open(there).rows
+        return -1
+
+    before, leave = rows(), asyncio.Event()
+    visit = asyncio.ensure_future(Viewer(url).watch(leave))
+    await _until(lambda: rows() > max(before, 0) or rows() == CONFIG.steps + CONFIG.warm_start + 1)
+    await asyncio.sleep(seconds)
+    known = rows()
+    os.kill(server, signal.SIGKILL)
+    leave.set()
+    await visit
+    return known
+
+
+def kill_apps(kills: int, tally: Tally) -> Tally:
+    """The dashboard's server; its workers notice. Then another one on the same folder, and a visitor who opens the same address."""
+    moments, number = random.Random(0), 0
+    while tally.kills < kills:
+        config = CONFIG.replace(seed=number) if number else CONFIG
+        number += 1
+        undisturbed = whole(config)
+        with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
+            journal = Path(folder) / JOURNAL
+
+            def path(journal: Path = journal) -> Path | None:
+                return max(journal.glob(f"*/{ROOT}"), key=lambda root: root.stat().st_size).parent if journal.exists() else None
+
+            while tally.kills < kills:
+                with dashboard("--runs", folder) as server:
+                    known = asyncio.run(_live(f"{server.url}?{query(config)}", path, server.pid, moments.uniform(0.0, LIFE)))
+                there = path()
+                assert there is not None
+                tally.after_kill(there, known, undisturbed)
+                print(f"kill {tally.kills}: {known} steps were committed, {Run.open(there).rows} are", flush=True)
+                if known == undisturbed.rows:
+                    tally.after_end(there, undisturbed)
+                    break
+    return tally
