@@ -7,7 +7,7 @@ import pytest
 from cflows_core.gallery import FIGURES
 from tests.browser.conftest import SCREENS, SIZES, artefacts
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def open_gallery(visit, query: str = "") -> None:

@@ -42,7 +42,7 @@ class Tour:
         self.used |= set(used)
 
     def until(self, expression: str, argument: Any = None) -> None:
-        self.page.wait_for_function(expression, arg=argument, timeout=60_000, polling=20)
+        self.page.wait_for_function(expression, arg=argument, timeout=120_000, polling=20)
 
     @property
     def script(self) -> Any:
