@@ -32,6 +32,7 @@ class Broadcast:
         self._lecturer: Session | None = lecturer
         self._last = lecturer  # whose screen it was when they left
         self._left_at = 0.0
+        self._ending: asyncio.Task[None] | None = None
         self._held: list[Runner] = []  # while there is no lecturer nobody else keeps the run
         self._audience: weakref.WeakSet[Session] = weakref.WeakSet()
 
@@ -73,11 +74,14 @@ class Broadcast:
         if session is not self._lecturer:
             return
         self._lecturer, self._left_at = None, time.monotonic()
+        asyncio.get_running_loop().call_later(KEPT + 1.0, self._expire)
         self._held = [version.retain() for version in (self._last.runner, self._last.former) if version is not None]
         self._last = self._last.picture()
 
     async def lecturer_returns(self, session: Session) -> None:
         """The lecturer has loaded the page again."""
+        if self._lecturer is not None:
+            self._lecturer.broadcast = None  # a page that the server takes to be open still, or a second one
         session.mirror(self._last)
         session.broadcast, self._lecturer, self._last = self, session, session
         for version in session.versions:
@@ -92,6 +96,11 @@ class Broadcast:
         for session in list(self._audience):
             self.keep_up(session)
         await self._let_go()
+
+    def _expire(self) -> None:
+        """End what nobody has come back to: its run would go on for no one."""
+        if self.forgotten and not self.over:
+            self._ending = asyncio.ensure_future(self.end())
 
     async def _let_go(self) -> None:
         held, self._held = self._held, []

@@ -152,6 +152,7 @@ def test_a_reloaded_page_goes_on_with_its_lecture(stored, fake_engine):
         # A browser that reloads comes back before the server has noticed that it was gone.
         again = hall.page()
         await hall.broadcasts.resume(secret, again.session)
+        assert hall.lecturer.session.broadcast is None  # there is one lecturer
         await hall.lecturer.leave()
         hall.lecturer = again
         hall.tick()
@@ -189,6 +190,18 @@ def test_nobody_waits_for_ever_for_a_lecturer(stored, fake_engine, monkeypatch):
         monkeypatch.setattr(module, "KEPT", -1.0)
         await hall.broadcasts.tidy()
         assert runner.closed
+
+        monkeypatch.setattr(module, "KEPT", 900.0)
+        hall.lecturer = hall.page()
+        await hall.broadcasts.begin(hall.lecturer.session)
+        session, broadcast = hall.lecturer.session, hall.lecturer.session.broadcast
+        await session.do(session.run)
+        runner = session.runner
+        monkeypatch.setattr(module, "KEPT", -0.9)  # nobody need begin another one for it to end
+        await hall.lecturer.leave()
+        await asyncio.sleep(0.3)
+        assert runner.closed
+        await hall.broadcasts.tidy()
         assert (len(hall.broadcasts), broadcast.over) == (0, True)
 
     hold(fake_engine, scene)
