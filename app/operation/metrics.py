@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import psutil
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from tornado.web import RequestHandler
 
@@ -105,12 +104,8 @@ def _state(run: Run) -> str:
 
 
 def memory() -> float:
-    """Megabytes of this process's memory that are in use; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    """Megabytes of this process's memory that are in use."""
+    return psutil.Process().memory_info().rss / 2**20
 
 
 class MetricsHandler(RequestHandler):
