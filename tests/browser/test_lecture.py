@@ -54,5 +54,5 @@ def test_everyone_follows_and_whoever_forks_goes_on(browser, server):
         lecturer.button("Lecture").click()
         lecturer.button("End the lecture").click()
         small.page.get_by_text("The lecture has ended: what was shown stays here, and is yours now.").wait_for(timeout=30_000)
-        assert "lecture=" not in lecturer.page.url
+        lecturer.page.wait_for_url(lambda url: "lecture=" not in url, timeout=30_000)
         small.run()
