@@ -51,6 +51,12 @@ class Component(pn.custom.JSComponent):
         if data and all(self._fits(key, value) for key, value in data.items()):
             self._answer(data)
 
+    def _update_model(self, events: Any, msg: dict[str, Any], root: Any, model: Any, doc: Any, comm: Any) -> None:
+        if msg.keys() == {"state"}:  # of plain values: Panel would look through them for models, which takes longer than all else
+            self._set_on_model(msg, root, model.data)
+        else:
+            super()._update_model(events, msg, root, model, doc, comm)
+
     def _fits(self, key: str, value: Any) -> bool:
         if isinstance(value, float) and not math.isfinite(value):
             return False

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import panel as pn
-from bokeh.events import DocumentReady
 from tornado.websocket import WebSocketClosedError
 
 from cflows_app import share
@@ -39,9 +38,9 @@ from cflows_app.pages.gallery import GalleryPage
 from cflows_app.pages.lessons import LessonsPage
 from cflows_app.pages.page import Page
 from cflows_app.pages.toylab import ToyLabPage
+from cflows_app.rounds import Rounds
 from cflows_app.session import Session
 from cflows_app.shelf import Shelf
-from cflows_app.shell import page_template
 from cflows_core.engine import Engine
 from cflows_core.engine.journal import Journal
 from cflows_core.engine.queue import Queue
@@ -57,7 +56,6 @@ NOBODY = ("guest", VISITOR)  # names that everyone has
 BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
-TICK = 50  # milliseconds between looks for news
 COUNT = 0.5  # seconds between looks at what runs have done
 EVERYWHERE = ("", "0.0.0.0", "::")
 
@@ -122,7 +120,7 @@ async def _serve(
             page.session.visitor = Visitor(_visitor(), allowance)
             return page
 
-        routes = {
+        routes: dict[str, Callable[[], Page]] = {
             "/": lambda: explore(greeted(pages.take())),
             "/compare": lambda: compare(ComparePage(shelf)),
             "/lessons": lambda: lessons(greeted(LessonsPage(Session(engine, shelf=shelf), library))),
@@ -135,12 +133,13 @@ async def _serve(
             (r"/metrics", MetricsHandler, {"metrics": metrics}),
             *([] if hosting.public else [(r"/health", HealthHandler, {"health": health})]),
         ]
-        received = {path: guests.receiving(make) for path, make in routes.items()}
+        rounds = Rounds()
+        received = {path: guests.receiving(partial(_opened, rounds, make)) for path, make in routes.items()}
         server, gate = open_server(received, handlers, hosting, port, address, _names(address, port), metrics.refuse)
         signals = Signals()
         signals.listen()  # after Panel has set a handler of its own, which would stop the loop under our feet
         server.start()
-        chores = [asyncio.ensure_future(health.watch()), asyncio.ensure_future(_count(metrics, engine, guests))]
+        chores = [asyncio.ensure_future(chore) for chore in (health.watch(), _count(metrics, engine, guests), rounds.go())]
         url = f"{'https' if hosting.certificate else 'http'}://{_names(address, port)[0]}/"
         print(f"cflows is at {url}  (Ctrl-C stops it)", flush=True)
         logger.info("the server has started", extra={"port": port, "public": hosting.public})
@@ -200,7 +199,7 @@ async def _unless(stop: asyncio.Event, engine: Awaitable[Engine]) -> None:
         started.result()
 
 
-def explore(page: ExplorePage) -> pn.Template:
+def explore(page: ExplorePage) -> Page:
     """The page Explore for one visitor, with what its address asks for."""
     follow, lecture = share.lecture_asked(pn.state.session_args)
     runs = share.runs_asked(pn.state.session_args)
@@ -212,53 +211,35 @@ def explore(page: ExplorePage) -> pn.Template:
         page.session.visit(runs[-1])
     elif (asked := share.read(pn.state.session_args)) is not None:
         page.session.open(asked)
-    return _alive(page)
+    return page
 
 
-def compare(page: ComparePage) -> pn.Template:
+def compare(page: ComparePage) -> Page:
     """The page Compare for one visitor, with the runs that its address names."""
     page.pick(share.runs_asked(pn.state.session_args))
-    return _alive(page)
+    return page
 
 
-def lessons(page: LessonsPage) -> pn.Template:
+def lessons(page: LessonsPage) -> Page:
     """The page Lessons for one visitor, at the step that its address names."""
     page.open(*share.step_asked(pn.state.session_args))
-    return _alive(page)
+    return page
 
 
-def gallery(page: GalleryPage) -> pn.Template:
+def gallery(page: GalleryPage) -> Page:
     """The page Gallery for one visitor, at the figure that its address names."""
     page.open(share.figure_asked(pn.state.session_args))
-    return _alive(page)
+    return page
 
 
-def toylab(page: ToyLabPage) -> pn.Template:
+def toylab(page: ToyLabPage) -> Page:
     """The page Toy lab for one visitor, with the setting that its address asks for."""
     page.open(pn.state.session_args)
-    return _alive(page)
+    return page
 
 
-def _alive(page: Page) -> pn.Template:
-    """The page, brought to life in the document being made."""
-    theme = "dark" if pn.state.cookies.get("cflows-theme") == "dark" else "light"
-    document = pn.state.curdoc
-    page.tick()
-    if document is not None:
-
-        def draw() -> None:
-            with pn.io.hold(document):  # all news in one message, which the browser draws once
-                page.tick()
-
-        def begin(_: DocumentReady) -> None:
-            if not drawing:
-                drawing.append(document.add_periodic_callback(draw, TICK))  # Bokeh's own: it holds the document's lock while `tick` writes
-
-        # Not before: Panel drops what changes between the moment at which the page is sent and the one at which the browser has it.
-        drawing: list[Any] = []
-        document.on_event(DocumentReady, begin)
-        document.on_session_destroyed(lambda _: asyncio.ensure_future(page.leave()))
-    return page_template(page, theme)
+def _opened(rounds: Rounds, make: Callable[[], Page]) -> pn.Template:
+    return rounds.open(make())
 
 
 def _visitor() -> str:

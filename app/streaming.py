@@ -15,10 +15,12 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+from bokeh.core.property.validation import validate
 from bokeh.core.serialization import Serializable, Serializer
 from bokeh.models import ColumnDataSource
 
 from cflows_app.decimate import MAX_POINTS, Plan
+from cflows_app.once import once
 from cflows_app.smoothing import Smoother
 from cflows_core.config import RunConfig
 from cflows_core.frames import STATUSES
@@ -156,7 +158,12 @@ class Values(list[float], Serializable):
     """Numbers for a message, as a list: an array would be a message of its own. Bokeh alone would look at every one of them for models."""
 
     def to_serializable(self, serializer: Serializer) -> list[Any]:
-        return [value if math.isfinite(value) else serializer.encode(value) for value in self]
+        written = self.__dict__.get("written")
+        if written is None:  # else for another viewer
+            missing = serializer.encode(math.nan)
+            written = [value if math.isfinite(value) else missing if math.isnan(value) else serializer.encode(value) for value in self]
+            self.written = written
+        return written
 
 
 def _short(values: np.ndarray) -> Values:
@@ -243,20 +250,31 @@ class Table:
 
     def _append(self, reading: Reading, grown: Plan) -> None:
         old, self._plan = self._plan, grown
-        steps = reading.of(old.stop, grown.stop).steps
-        fresh = {"step": Values(steps.tolist()), "x": Values(reading.place(steps).tolist())}
-        for column in self.columns.values():
-            fresh[column.name] = _short(self._read(column, reading, old.stop, grown.stop))
-        self.source.stream(fresh)  # type: ignore[arg-type]
+
+        def fresh() -> dict[str, Values]:
+            steps = reading.of(old.stop, grown.stop).steps
+            places = {"step": Values(steps.tolist()), "x": Values(reading.place(steps).tolist())}
+            return places | {name: _short(self._read(column, reading, old.stop, grown.stop)) for name, column in self.columns.items()}
+
+        with validate(False):  # of all columns, from the first row on
+            self.source.stream(self._once(reading, ("fresh", old.stop, grown.stop), fresh))  # type: ignore[arg-type]
 
     def _correct(self, reading: Reading, first: int) -> None:
         """Send the smoothed columns again, as they are now, from row `first` to the last one sent."""
         first, stop = max(self._plan.head_stop, first), self._plan.stop
+
+        def smooth() -> dict[str, Values]:
+            read = {name: self._read(column, reading, first, stop) for name, column in self.columns.items() if column.smooth}
+            return {name: _short(values) for name, values in read.items() if np.isfinite(values).any()}
+
         points = slice(self._plan.point(first), self._plan.point(stop))
-        smooth = [(column.name, self._read(column, reading, first, stop)) for column in self.columns.values() if column.smooth]
-        patches = {name: [(points, _short(known))] for name, known in smooth if np.isfinite(known).any()}
-        if patches:
-            self.source.patch(patches)  # type: ignore[arg-type]
+        if known := self._once(reading, ("smooth", first, stop), smooth):
+            with validate(False):
+                self.source.patch({name: [(points, values)] for name, values in known.items()})  # type: ignore[arg-type]
+
+    def _once(self, reading: Reading, what: tuple[Any, ...], make: Callable[[], dict[str, Values]]) -> dict[str, Values]:
+        """The same for all tables with these columns and this content: a column's name says what it is read from."""
+        return once(reading.history, (what, self._content, reading.config, *self.columns), make)
 
     def _read(self, column: Column, reading: Reading, start: int, stop: int) -> np.ndarray:
         """A column's values of the rows `start` to `stop`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from cflows_app.once import once
 from cflows_app.session import Session
 from cflows_app.streaming import Reading
 from cflows_core.config import RunConfig
@@ -12,7 +13,7 @@ from cflows_core.errors import ConfigError
 from cflows_core.frames import STATUSES
 from cflows_core.optimizers import Optimizer
 from cflows_core.palette import FLOW_NAMES
-from cflows_core.phases import phase
+from cflows_core.phases import Phase, phase
 from cflows_core.problems.build import count_parameters
 from cflows_core.rules import is_file
 from cflows_core.simulation import LOOSE
@@ -43,9 +44,9 @@ def _of_run(session: Session, moment: int | None) -> tuple[str, list[tuple[str, 
     if session.opening:
         return f"The run {session.opening} is being read.", []
     if len(session.history) and moment is not None:
-        return f"Step {moment:,}: {phase(session.history, moment, session.run_config).sentence}", []
+        return f"Step {moment:,}: {_phase(session, moment).sentence}", []
     if len(session.history):
-        now = phase(session.history, config=session.run_config)
+        now = _phase(session)
         told = waits(session) + [("warning", note) for status, note in notes(session) if status != now.name]
         if session.former is not None and len(session.former.history):
             forked = f"Faint curves: the version that was forked, now at step {session.former.history.steps[-1]:,}."
@@ -58,6 +59,11 @@ def _of_run(session: Session, moment: int | None) -> tuple[str, list[tuple[str, 
     if session.follows is not None:
         return "The lecturer has not started a run yet.", []
     return "Press Run: the optimizer starts from its initial weights, and its flows beside it.", []
+
+
+def _phase(session: Session, moment: int | None = None) -> Phase:
+    history, config = session.history, session.run_config
+    return once(history, ("phase", moment, config), lambda: phase(history, moment, config))
 
 
 def lecture(session: Session) -> list[tuple[str, str]]:

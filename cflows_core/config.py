@@ -359,7 +359,7 @@ class RunConfig(param.Parameterized):
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, RunConfig) and self.to_dict() == other.to_dict()
+        return self is other or (isinstance(other, RunConfig) and self.to_dict() == other.to_dict())
 
     def __hash__(self) -> int:
         return int(self.hash, 16)

@@ -21,6 +21,7 @@ from cflows_app.ahead import Ahead
 from cflows_app.glossary import glossary
 from cflows_app.main import _names, explore, serve
 from cflows_app.pages.explore import ExplorePage
+from cflows_app.rounds import Rounds
 from cflows_app.shell import page_template
 from cflows_app.stored import Stored
 from cflows_app.streaming import Reading
@@ -328,13 +329,13 @@ def test_nothing_is_drawn_before_the_browser_has_the_page(fake_engine):
     """Panel would lose it; and nothing is drawn twice for a browser that says again that it is there."""
 
     async def scene(page: ExplorePage):
-        document = Document()
+        document, rounds = Document(), Rounds()
         with set_curdoc(document):
-            explore(page)
-        assert document.session_callbacks == []
+            rounds.open(explore(page))
+        assert not rounds.pages
         for _ in range(2):
             document.callbacks.trigger_event(DocumentReady())
-        assert len(document.session_callbacks) == 1
+        assert rounds.pages == {page: document}
 
     play_page(fake_engine, scene)
 
