@@ -26,7 +26,12 @@ from cflows_core.engine.host import SimulationHost
 
 FOLDER = "CLOCKED"  # the environment variable that names it
 PAGES = ("ExplorePage", "ComparePage", "LessonsPage", "ToyLabPage", "GalleryPage")
-COUNTED = ("Document", "ServerSession", *PAGES, "Session", "Runner", "Task")
+COUNTED = {  # what is counted -> the package of its class
+    **dict.fromkeys(("Document", "ServerSession"), "bokeh"),
+    **dict.fromkeys((*PAGES, "Session"), "cflows_app"),
+    **dict.fromkeys(("Runner", "History", "RunConfig"), "cflows_core"),
+    "Task": "_asyncio",
+}
 
 
 def clocked(record: Callable[[SimulationHost, Any], None], folder: Path) -> Callable[[Any, Any], None]:
@@ -47,10 +52,10 @@ def census() -> dict[str, int]:
     """What lives in this process: objects by class, threads, file descriptors, and all that the garbage collector watches."""
     gc.collect()
     everything = gc.get_objects()
-    kinds = Counter(type(thing).__name__ for thing in everything)
+    kinds = Counter((type(thing).__module__.split(".")[0], type(thing).__name__) for thing in everything)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     rest = {"threads": threading.active_count(), "file descriptors": descriptors, "objects": len(everything)}
-    return {name: kinds[name] for name in COUNTED} | rest
+    return {name: kinds[package, name] for name, package in COUNTED.items()} | rest
 
 
 def count(folder: Path) -> None:
