@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from cflows_core.errors import CflowsError
-from tests.fuzz.parsers import PARSERS, end_visits
+from tests.fuzz.pages import end_visits
+from tests.fuzz.parsers import PARSERS
 
 EXAMPLES = 40
 LONGEST = 10.0  # seconds for one input, on a busy machine
