@@ -77,21 +77,29 @@ async def visited(server: Dashboard, browser: Browser, planned: Sequence[tuple[s
 
 def counted(server: Dashboard, folder: Path) -> dict[str, float]:
     """What lives in the server and its workers now."""
-    found = folder / "census.json"
-    found.unlink(missing_ok=True)
-    os.kill(server.pid, signal.SIGUSR1)
-    end = time.monotonic() + 60
-    while not found.exists():
-        if time.monotonic() > end:
-            raise RuntimeError("the server does not answer")
-        time.sleep(0.05)
     process = psutil.Process(server.pid)
     workers = _children(process)
-    return json.loads(found.read_text()) | {
+    computing = [_census(worker.pid, folder) for worker in workers if (folder / f"census-{worker.pid}.json").exists()]
+    return _census(server.pid, folder) | {
+        "workers' simulations": sum(each["Simulation"] for each in computing),
+        "workers' objects": sum(each["objects"] for each in computing),
         "server RSS (MB)": _resident([process]),
         "workers RSS (MB)": _resident(workers),
         "workers' threads": sum(worker.num_threads() for worker in workers),
     }
+
+
+def _census(pid: int, folder: Path) -> dict[str, float]:
+    """What a process counts of itself."""
+    found = folder / f"census-{pid}.json"
+    found.unlink()
+    os.kill(pid, signal.SIGUSR1)
+    end = time.monotonic() + 60
+    while not found.exists():
+        if time.monotonic() > end:
+            raise RuntimeError(f"process {pid} does not answer")
+        time.sleep(0.05)
+    return json.loads(found.read_text())
 
 
 async def measured(server: Dashboard, folder: Path, many: int) -> tuple[dict[str, dict[str, float]], list[str], float]:

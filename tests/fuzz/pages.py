@@ -12,6 +12,7 @@ from bokeh.document import Document
 from bokeh.models import ColumnDataSource, Range1d
 
 from cflows_app import pages as app_pages
+from cflows_app import share
 from cflows_app.broadcast import Broadcasts
 from cflows_app.lessons.library import Library
 from cflows_app.pages.compare import ComparePage
@@ -35,14 +36,15 @@ async def _nowhere() -> Any:
 
 
 class _Visit:
-    """One page of each kind in a document, in an event loop of their own; no run is ever made, since there is no worker."""
+    """One page of each kind, in an event loop of their own; no run is ever made, since there is no worker."""
 
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
-        self.pages: dict[str, tuple[Page, Document]] = {}
+        self.pages: dict[str, Page] = {}
+        self.documents: dict[str, Document] = {}
         self.heard = 0
 
-    def page(self, name: str) -> tuple[Page, Document]:
+    def page(self, name: str) -> Page:
         def session() -> Session:
             return Session(_nowhere, shelf=shelf)
 
@@ -55,18 +57,22 @@ class _Visit:
             "toylab": ToyLabPage,
         }
         if name not in self.pages:
-            page = made[name]()
-            self.pages[name] = page, page_template(page, "light").server_doc(Document())
+            self.pages[name] = made[name]()
         return self.pages[name]
 
+    def document(self, name: str) -> Document:
+        if name not in self.documents:
+            self.documents[name] = page_template(self.page(name), "light").server_doc(Document())
+        return self.documents[name]
+
     async def hear(self, name: str, which: int, message: Any) -> None:
-        page, _ = self.page(name)
+        page = self.page(name)
         parts = list(page.components.values())
         parts[which % len(parts)]._handle_msg(message)
         await self._draw(page)
 
     async def patch(self, name: str, kind: str, which: int, attribute: str, value: Any) -> None:
-        page, document = self.page(name)
+        page, document = self.page(name), self.document(name)
         event = _event(kind, sorted(document.models, key=lambda model: int(model.id.lstrip("p"))), which, attribute, value)
         try:
             document.apply_json_patch({"events": [event]})
@@ -83,7 +89,7 @@ class _Visit:
         page.tick()
 
     async def end(self) -> None:
-        for page, _ in self.pages.values():
+        for page in self.pages.values():
             await page.leave()
 
 
@@ -121,8 +127,9 @@ def _said(name: str, models: list[Any], which: int, value: Any) -> dict[str, Any
 _visits: dict[Any, _Visit] = {}
 
 
-def attend(follow: str, lecture: str) -> None:
+def attend(arguments: dict[str, list[bytes]]) -> None:
     """An address asks for a lecture, on a server where one is on."""
+    follow, lecture = share.lecture_asked(arguments)
 
     async def ask() -> None:
         broadcasts, lecturer, session = Broadcasts(), Session(_nowhere), Session(_nowhere)

@@ -91,7 +91,6 @@ def _all_of_an_address(arguments: dict[str, list[bytes]]) -> None:
     share.runs_asked(arguments)
     share.step_asked(arguments)
     share.figure_asked(arguments)
-    attend(*share.lecture_asked(arguments))
 
 
 def _toy(arguments: dict[str, list[bytes]]) -> None:
@@ -205,6 +204,7 @@ def _damaged_lessons(draw: st.DrawFn) -> str:
 
 PARSERS: dict[str, Parser] = {
     "address": Parser(arguments(ASKED, st.one_of(VALUES, CHANGES)), _all_of_an_address, 2),
+    "lecture's address": Parser(arguments(st.sampled_from(share.LECTURE), SMALL), attend, 0.1),
     "toy lab's address": Parser(arguments(st.sampled_from(sorted(setting.FIELDS)), st.one_of(SMALL, FORMULA)), _toy),
     "configuration": Parser(CONFIGURATIONS, RunConfig.from_dict, 2),
     "configuration's JSON": Parser(st.one_of(WRITTEN_CONFIGURATIONS, CONFIGURATIONS.map(json.dumps), SMALL), RunConfig.from_json),
@@ -234,7 +234,7 @@ PARSERS: dict[str, Parser] = {
     "lesson": Parser(st.one_of(LESSONS, LESSONS, _damaged_lessons()), _lesson, 0.3),
     "message": Parser(st.tuples(NAMES_OF_PAGES, st.integers(0, 40), MESSAGES), hear, 0.5),
     "document's patch": Parser(PATCHES, patch, 0.1),
-    "sweep": Parser(SWEEPS, operators.sweep, 1),
+    "sweep": Parser(SWEEPS, operators.sweep, 0.5),
     "sweep's file": Parser(SWEEPS_FILES, operators.sweep_file, 1),
     "command line": Parser(COMMANDS, operators.command, 0.2),
     "hosting": Parser(HOSTINGS, operators.hosting, 1),
