@@ -28,6 +28,14 @@ class Ahead(Generic[T]):
         """Wait until one is ready."""
         await asyncio.shield(self._prepare())
 
+    def prepare(self) -> None:
+        """Begin to make one, unless one is made."""
+        self._prepare()
+
+    def drop(self) -> None:
+        """Forget the one that is ready."""
+        self._next = None
+
     def take(self) -> T:
         """The one that is ready, or a new one if two visitors come at once; the next is prepared meanwhile."""
         ready, self._next = self._next, None

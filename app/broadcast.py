@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 import weakref
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Broadcast:
         if session is not self._lecturer:
             return
         self._lecturer, self._left_at = None, time.monotonic()
-        asyncio.get_running_loop().call_later(KEPT + 1.0, self._expire)
+        asyncio.get_running_loop().call_later(KEPT + 1.0, self._expire, context=Context())  # the page's would hold its document
         self._held = [version.retain() for version in (self._last.runner, self._last.former) if version is not None]
         self._last = self._last.picture()
 
@@ -111,7 +112,8 @@ class Broadcasts:
     """All lectures of a server."""
 
     def __init__(self) -> None:
-        self._on: dict[str, Broadcast] = {}
+        # Held by their pages, and by the time for which they wait for one: what has ended keeps no run in memory.
+        self._on: weakref.WeakValueDictionary[str, Broadcast] = weakref.WeakValueDictionary()
 
     def __len__(self) -> int:
         return len(self._on)
@@ -137,7 +139,7 @@ class Broadcasts:
 
     async def resume(self, secret: str, session: Session) -> None:
         """Go on with a lecture whose page was loaded again, or say that there is none."""
-        for broadcast in self._on.values():
+        for broadcast in list(self._on.values()):
             if secrets.compare_digest(broadcast.secret.encode(), secret.encode()) and not broadcast.forgotten:
                 await broadcast.lecturer_returns(session)
                 return
@@ -146,5 +148,5 @@ class Broadcasts:
     async def tidy(self) -> None:
         """End what nobody has come back to."""
         for broadcast in [broadcast for broadcast in self._on.values() if broadcast.forgotten]:
-            del self._on[broadcast.key]
+            self._on.pop(broadcast.key, None)
             await broadcast.end()

@@ -11,6 +11,7 @@ import logging
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,8 @@ class Session(Scene):
 
     # -- inside -------------------------------------------------------------------------------------------------------------------
     def _later(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.ensure_future(work)
+        # In a context of its own: with the visitor's, a run that others go on with, or a connection to a worker, would hold their document.
+        task = asyncio.get_running_loop().create_task(work, context=Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

@@ -63,7 +63,7 @@ def runs_asked(arguments: Mapping[str, Sequence[bytes]]) -> list[str]:
 
 def lecture_asked(arguments: Mapping[str, Sequence[bytes]]) -> tuple[str, str]:
     """The key of the lecture that is to be followed, and the secret of one that is to be gone on with; "" for none."""
-    follow, lecture = (arguments.get(name, [b""])[-1].decode(errors="replace")[:SAID] for name in LECTURE)
+    follow, lecture = ((arguments.get(name) or [b""])[-1].decode(errors="replace")[:SAID] for name in LECTURE)
     return follow, lecture
 
 

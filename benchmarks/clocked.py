@@ -3,7 +3,7 @@
 CLOCKED=FOLDER python benchmarks/clocked.py app --port 5006 ...
 
 Each process that computes writes FOLDER/steps-PID.txt, a line a step: the configuration's seed, the simulation's number in its process, the
-step, seconds since the epoch. After SIGUSR1 the server writes FOLDER/census.json. Not for Windows.
+step, seconds since the epoch. After SIGUSR1 the server, or a worker, writes FOLDER/census-PID.json. Not for Windows.
 """
 
 from __future__ import annotations
@@ -26,7 +26,12 @@ from cflows_core.engine.host import SimulationHost
 
 FOLDER = "CLOCKED"  # the environment variable that names it
 PAGES = ("ExplorePage", "ComparePage", "LessonsPage", "ToyLabPage", "GalleryPage")
-COUNTED = ("Document", "ServerSession", *PAGES, "Session", "Runner", "Task")
+COUNTED = {  # what is counted -> the package of its class
+    **dict.fromkeys(("Document", "ServerSession"), "bokeh"),
+    **dict.fromkeys((*PAGES, "Session"), "cflows_app"),
+    **dict.fromkeys(("Runner", "History", "RunConfig", "Simulation"), "cflows_core"),
+    "Task": "_asyncio",
+}
 
 
 def clocked(record: Callable[[SimulationHost, Any], None], folder: Path) -> Callable[[Any, Any], None]:
@@ -47,23 +52,24 @@ def census() -> dict[str, int]:
     """What lives in this process: objects by class, threads, file descriptors, and all that the garbage collector watches."""
     gc.collect()
     everything = gc.get_objects()
-    kinds = Counter(type(thing).__name__ for thing in everything)
+    kinds = Counter((type(thing).__module__.split(".")[0], type(thing).__name__) for thing in everything)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     rest = {"threads": threading.active_count(), "file descriptors": descriptors, "objects": len(everything)}
-    return {name: kinds[name] for name in COUNTED} | rest
+    return {name: kinds[package, name] for name, package in COUNTED.items()} | rest
 
 
 def count(folder: Path) -> None:
     """Write the census, whole at once."""
-    part = folder / "census.part"
+    part = folder / f"census-{os.getpid()}.part"
     part.write_text(json.dumps(census()))
-    part.replace(folder / "census.json")
+    part.replace(part.with_suffix(".json"))
 
 
 # Worker processes import the main script again, and so wear the clock, too.
 if FOLDER in os.environ:
     SimulationHost._record = clocked(SimulationHost._record, Path(os.environ[FOLDER]))  # type: ignore[method-assign]
+    signal.signal(signal.SIGUSR1, lambda *_: count(Path(os.environ[FOLDER])))
+    (Path(os.environ[FOLDER]) / f"census-{os.getpid()}.json").touch()  # it can be asked
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, lambda *_: count(Path(os.environ[FOLDER])))
     sys.exit(main())

@@ -26,7 +26,8 @@ SHOWN = 3  # crashes of each kind that are printed whole
 
 
 def main() -> None:
-    from tests.fuzz.parsers import PARSERS, end_visits
+    from tests.fuzz.pages import end_visits
+    from tests.fuzz.parsers import PARSERS
 
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--inputs", type=int, default=100_000)
@@ -74,7 +75,9 @@ def tried(inputs, read, number: int, first: int) -> tuple[Counter[str], float]:
             if kinds[kind] <= SHOWN:
                 print(f"  {kind}: {problem!s:.200} for {said!r:.400}", file=sys.stderr)
         took = time.perf_counter() - begin
-        counts["crashes"] += took > LONGEST
+        if took > LONGEST:
+            counts["crashes"] += 1
+            print(f"  {took:.1f} s for {said!r:.400}", file=sys.stderr)
         slowest[0] = max(slowest[0], took)
 
     one()

@@ -7,6 +7,7 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping
+from contextvars import Context
 from typing import Any, ClassVar
 
 from bokeh.plotting import figure
@@ -72,7 +73,7 @@ class Page(ABC):
     # -- for pages ----------------------------------------------------------------------------------------------------------------
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         """Carry something out in the background; what goes wrong becomes `error`."""
-        task = asyncio.ensure_future(self._guarded(work))
+        task = asyncio.get_running_loop().create_task(self._guarded(work), context=Context())  # its own would outlive the document
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

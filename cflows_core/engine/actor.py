@@ -121,6 +121,12 @@ class SimulationActor:
         _parked[token] = simulation, self._thread.share()
         return token
 
+    async def unpark(self, token: str) -> None:
+        """Let a fork go that no actor will take."""
+        if token in _parked:
+            _, thread = _parked.pop(token)
+            thread.leave()
+
     async def commit(self) -> None:
         await self._do(lambda host: host.commit())
 

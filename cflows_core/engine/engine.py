@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,7 @@ class Engine:
                 task = self._open("start", (config.to_dict(), path, problem), path, problem=problem, owner=owner)
             if share:
                 self._shared[config.hash, path] = task
+                task.add_done_callback(partial(self._forget_failed, (config.hash, path)))
         return await self._view(task)
 
     async def resume(
@@ -264,7 +266,12 @@ class Engine:
         task = self._open("adopt", (token, out or copied, copied is not None), out or copied, **rest)
         if share:
             self._shared[runner.config.hash, None] = task
-        fork = await self._view(task)
+        try:
+            fork = await self._view(task)
+        except CflowsError:
+            with suppress(CflowsError):
+                await runner._handle.call("unpark", token)
+            raise
         fork.speed = runner.speed
         return fork
 
@@ -274,6 +281,10 @@ class Engine:
         for key, task in list(self._shared.items()):
             if task.done() and not task.cancelled() and task.exception() is None and task.result() is runner:
                 del self._shared[key]
+
+    def _forget_failed(self, key: tuple[str, str | None], task: asyncio.Task[Runner]) -> None:
+        if self._shared.get(key) is task and (task.cancelled() or task.exception() is not None):
+            del self._shared[key]
 
 
 def _still_same(task: asyncio.Task[Runner], config: RunConfig) -> bool:

@@ -241,7 +241,7 @@ def _members(run: Run) -> list[str]:
 def _is_document(file: Path) -> bool:
     try:
         return json.loads(file.read_bytes())["zarr_format"] == 3
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 

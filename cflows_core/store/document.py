@@ -107,7 +107,7 @@ def _read(root: Path) -> dict[str, Any] | None:
     try:
         document = json.loads((root / ROOT).read_bytes())
         whole = isinstance(document["attributes"][KEY]["schema_version"], int) and "metadata" in document["consolidated_metadata"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return document if whole else None
 

@@ -183,7 +183,7 @@ def _owner(root: Path) -> dict[str, Any]:
     try:
         owner = json.loads((root / LOCK).read_bytes())
         return {"pid": int(owner["pid"]), "host": str(owner["host"]), "since": str(owner["since"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

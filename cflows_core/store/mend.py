@@ -108,7 +108,7 @@ def restorable(root: Path) -> tuple[list[ArraySpec], dict[str, Any]]:
                 specs.append(ArraySpec.from_metadata(path, document))
             if path == "step":
                 rows = int(document["shape"][0])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise StoreError(f"the document of {path} is damaged too") from None
     if not {"step", "wall_time", "gradients"} <= {spec.path for spec in specs}:
         raise StoreError("the documents of its arrays are gone too")

@@ -148,3 +148,142 @@ CONFIGURATIONS = st.one_of(
 )
 WRITTEN_CONFIGURATIONS = st.one_of(bent(lambda: presets.get(presets.DEFAULT).config.to_dict()), JSON).map(json.dumps)
 LIMITS = st.builds("{}={}".format, st.one_of(st.sampled_from(["visitors", "memory"]), SMALL), SMALL)
+
+SHORT = st.one_of(st.integers(-2, 8), st.floats(0.001, 2), st.sampled_from(["gd", "adam", "rmsprop", "narrow-gd"]), NUMBERS, SMALL, JSON)
+RANGES = st.dictionaries(
+    mostly(st.sampled_from(["linear", "log", "times"]), SMALL),
+    st.one_of(
+        st.fixed_dictionaries({"from": NUMBERS, "to": NUMBERS, "points": st.one_of(st.integers(0, 30), NUMBERS, JSON)}),
+        st.lists(NUMBERS, max_size=3),
+        JSON,
+    ),
+    min_size=1,
+    max_size=2,
+)
+SOUND_AXES = st.fixed_dictionaries(
+    {},
+    optional={
+        "lr": st.one_of(st.lists(st.floats(1e-4, 1), min_size=1, max_size=4), st.just({"log": {"from": 0.01, "to": 1, "points": 4}})),
+        "optimizer, beta2": st.just([["gd", 0.9], ["adam", 0.99]]),
+        "seed": st.lists(st.integers(0, 9), min_size=1, max_size=3),
+        "width": st.just({"times": [1, 2]}),
+        "preset": st.lists(st.sampled_from(sorted(presets.PRESETS)), min_size=1, max_size=2),
+    },
+)
+SWEPT = st.sampled_from(["lr", "optimizer", "seed", "width", "beta2", "steps", "preset", "optimizer, lr", "lr,lr"])
+AXES = st.dictionaries(
+    st.one_of(SWEPT, FIELDS, SMALL),
+    st.one_of(st.lists(SHORT, max_size=4), RANGES, st.lists(st.lists(SHORT, max_size=2), max_size=3)),
+    max_size=3,
+)
+SWEEPS = st.one_of(
+    st.fixed_dictionaries(
+        {"axes": st.one_of(SOUND_AXES, SOUND_AXES, AXES)},
+        optional={
+            "name": mostly(st.just("rates"), st.one_of(SMALL, JSON)),
+            "preset": mostly(st.sampled_from(sorted(presets.PRESETS)), SMALL),
+            "base": mostly(
+                st.just({"steps": 50, "threads": 1}), st.one_of(st.dictionaries(FIELDS, st.one_of(NUMBERS, VALUES, JSON)), JSON)
+            ),
+            "configs": mostly(
+                st.lists(st.fixed_dictionaries({"lr": st.floats(1e-3, 1)}), max_size=3),
+                st.one_of(st.lists(st.dictionaries(FIELDS, st.one_of(NUMBERS, VALUES), max_size=2), max_size=3), JSON),
+            ),
+        },
+    ),
+    st.dictionaries(st.one_of(st.sampled_from(["axes", "configs", "base", "preset", "name"]), SMALL), JSON, max_size=4),
+    JSON,
+)
+SOUND_SWEEP = """name: rates
+preset: digits-mlp   # what to start from
+base: {steps: 200, threads: 1}
+axes:
+  optimizer, lr:
+    - [gd, 0.3]
+    - [adam, 2e-3]
+  beta2: [0.9, 0.99]
+  head_scale: {log: {from: 0.1, to: 1, points: 4}}
+  width: {times: [1, 2]}
+configs:
+  - {optimizer: gd, lr: 0.5}
+"""
+YAML = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *("&a [*a]", "*a", "<<: *a", "!!python/object/apply:os.system [id]", "!!python/name:os.system", "--- ", "...", "%YAML 1.1"),
+                *(
+                    "? [a]\n: b",
+                    "a: &x {b: *x}",
+                    "- - - - -",
+                    "|\n  x",
+                    ">-",
+                    "!!binary aGk=",
+                    "2001-01-01",
+                    "1:30",
+                    "0o17",
+                    "0b1",
+                    "\t- x",
+                ),
+                *("axes:", "  lr: [0.1, 0.2]", "  lr: {log: {from: 1e-3, to: 1, points: 1e9}}", "base: {steps: 5}", "{" * 200, "[" * 20000),
+            ]
+        ),
+        st.builds("{}: {}".format, st.one_of(FIELDS, SMALL), st.one_of(VALUES, SMALL)),
+        SMALL,
+    ),
+    max_size=6,
+).map("\n".join)
+SWEEPS_FILES = st.one_of(
+    st.tuples(
+        st.sampled_from([".yaml", ".yml"]), st.one_of(damaged(SOUND_SWEEP.encode), YAML.map(lambda text: text.encode("utf-8", "replace")))
+    ),
+    st.tuples(st.sampled_from([".json", ".yaml"]), SWEEPS.map(lambda plain: json.dumps(plain).encode())),
+    st.tuples(st.just(".json"), damaged(lambda: json.dumps({"base": {"steps": 5}, "axes": {"lr": [0.1, 0.2], "seed": [0, 1]}}).encode())),
+    st.tuples(st.sampled_from([".json", ".yaml", ".JSON", ".txt"]), st.binary(max_size=60)),
+)
+FLAGS = st.one_of(
+    FIELDS.map(lambda field: "--" + field.replace("_", "-")),
+    st.sampled_from(
+        ["--out", "--until", "--quiet", "--preset", "--help", "--version", "--workers", "--port", "--public", "--origin", "--limit", "--of"]
+    ),
+    SMALL,
+)
+COMMANDS = st.builds(
+    lambda command, words: [command, *words],
+    mostly(st.sampled_from(["run", "run", "run", "app", "sweep", "resume", "check", "table", "figure", "presets", "doctor"]), SMALL),
+    st.lists(st.one_of(FLAGS, VALUES, CHANGES, st.builds("{}={}".format, FLAGS, VALUES)), max_size=6),
+)
+HOSTINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "address": mostly(st.sampled_from(["localhost", "127.0.0.1", "0.0.0.0", "::"]), SMALL),
+        "public": st.booleans(),
+        "no_login": st.booleans(),
+        "password_file": st.one_of(st.none(), SMALL),
+        "origins": st.lists(mostly(st.sampled_from(["cflows.test", "cflows.test:443"]), SMALL), max_size=2),
+        "proxied": st.booleans(),
+        "plain_http": st.booleans(),
+        "certificate": st.one_of(st.none(), SMALL),
+        "key": st.one_of(st.none(), SMALL),
+        "limits": st.lists(LIMITS, max_size=2),
+        "environment": st.dictionaries(
+            st.sampled_from(["CFLOWS_PASSWORD", "CFLOWS_SECRET", "CFLOWS_METRICS_TOKEN", "CFLOWS_OAUTH_USERS", "PANEL_OAUTH_PROVIDER"]),
+            st.one_of(SMALL, st.just("a long password of no use" * 2)),
+            max_size=3,
+        ),
+    },
+)
+PATCHED = st.sampled_from(
+    ["start", "end", "data", "state", "spec", "renderers", "x_range", "visible", "tags", "name", "children", "rangesupdate"]
+)
+PATCHES = st.tuples(
+    NAMES_OF_PAGES,
+    st.sampled_from(
+        ["ModelChanged"] * 5
+        + ["ColumnDataChanged", "ColumnsStreamed", "ColumnsPatched", "RootAdded", "RootRemoved", "TitleChanged"]
+        + ["MessageSent"] * 2
+    ),
+    st.integers(0, 10**6),
+    st.one_of(st.just(""), PATCHED, st.sampled_from(["rangesupdate", "reset", "document_ready", "tap"]), SMALL),
+    st.one_of(JSON, NUMBERS, st.dictionaries(st.sampled_from(["x", "step", "loss"]), st.lists(NUMBERS, max_size=3), max_size=2)),
+)

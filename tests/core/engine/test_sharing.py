@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 import time
+import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
 
 import cflows_core.simulation
 from cflows_core.config import RunConfig
-from cflows_core.engine import Engine
+from cflows_core.engine import Engine, actor
 from cflows_core.engine.host import use_threads
-from cflows_core.errors import EngineError
+from cflows_core.errors import DataError, EngineError
 from cflows_core.frames import Frame
 from tests.core.engine.stand_in import StandIn, with_engine
 
@@ -29,6 +33,48 @@ def test_fork_shares_the_past_and_goes_its_own_way(stand_in: type[StandIn]) -> N
         assert fork.history.series("discrete", "loss").tolist() == [0.0, 1.0, 2.0, 3.0, 8.0, 10.0, 12.0]
         assert runner.config.changes == ()
         assert fork.viewers == 1
+
+    with_engine(scenario)
+
+
+def test_what_fails_to_begin_is_not_kept(stand_in: type[StandIn]) -> None:
+    async def scenario(engine: Engine) -> None:
+        failed = []
+        for _ in range(2):
+            with pytest.raises(DataError) as problem:
+                await engine.start(RunConfig(n_train=13))
+            failed.append(weakref.ref(problem.value))
+            del problem
+        await asyncio.sleep(0)
+        gc.collect()
+        assert [ref() for ref in failed] == [None, None]
+
+    with_engine(scenario)
+
+
+def test_a_fork_that_finds_no_worker_does_not_stay_in_the_one_of_its_run(stand_in: type[StandIn], monkeypatch) -> None:
+    async def scenario(engine: Engine) -> None:
+        runner = await engine.start(RunConfig())
+        await runner.step(2)
+        place = engine.backend.place
+
+        async def none_free(*_: object) -> None:
+            raise EngineError("No worker was free.")
+
+        monkeypatch.setattr(engine.backend, "place", none_free)
+        with pytest.raises(EngineError, match="No worker was free"):
+            await runner.fork()
+        monkeypatch.setattr(engine.backend, "place", place)
+        assert not actor._parked
+        threads = threading.active_count()
+        await runner.step(2)
+        await runner.close()
+        await until(lambda: threading.active_count() < threads)  # nobody else uses the run's thread
+
+    async def until(done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(5):
+            while not done():
+                await asyncio.sleep(0.01)
 
     with_engine(scenario)
 

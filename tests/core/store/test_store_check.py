@@ -67,6 +67,14 @@ def test_a_whole_run_is_whole(path, whole) -> None:
     assert check(pack(path, path.parent / "packed.zarr.zip")).state == "25 steps, packed"
 
 
+@pytest.mark.parametrize("name", ["zarr.json", "step/zarr.json", "writer.lock"])
+def test_a_document_nested_without_end_is_damage_like_any_other(path, whole, name) -> None:
+    (path / name).write_text("[" * 10**5)
+    assert name == "writer.lock" or found(path)
+    assert check(path, repair=True).whole
+    same(path, whole, 25)
+
+
 def test_every_shipped_run_is_whole(repository) -> None:
     shipped = list(find(repository / "app" / "assets" / "runs"))
     assert shipped
