@@ -19,7 +19,7 @@ import panel as pn
 from bokeh.events import DocumentReady
 from tornado.websocket import WebSocketClosedError
 
-from cflows_app import share
+from cflows_app import share, turnstile
 from cflows_app.ahead import Ahead
 from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.broadcast import Broadcasts
@@ -53,7 +53,6 @@ logger = logging.getLogger("cflows")
 
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
-NOBODY = ("guest", VISITOR)  # names that everyone has
 BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
@@ -258,13 +257,13 @@ def _alive(page: Page) -> pn.Template:
         drawing: list[Any] = []
         document.on_event(DocumentReady, begin)
         document.on_session_destroyed(lambda _: asyncio.ensure_future(page.leave()))
-    return page_template(page, theme)
+    return page_template(page, theme, login=bool(turnstile.user.get()))
 
 
 def _visitor() -> str:
     """What tells visitors apart: their name where a login knows one, else the browser (page.js), else the page."""
-    user = pn.state.user
-    if user and user not in NOBODY:
+    user = turnstile.user.get()
+    if user and user != VISITOR:
         return f"user {user}"
     browser = pn.state.cookies.get("cflows-visitor", "")
     if BROWSER.fullmatch(browser):

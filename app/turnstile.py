@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextvars import ContextVar
 from typing import Any
 
 from bokeh.server.urls import per_app_patterns
 from panel.io.server import DocHandler
 
+user: ContextVar[str] = ContextVar("user", default="")  # who has logged in and now has a page made; "": nobody, or it is not asked
 LEFT = 0.5  # of the time that making a page took, that is left to everything else before the next
 
 
@@ -22,6 +24,8 @@ class Turnstile(DocHandler):
     async def get(self, *args: Any, **kwargs: Any) -> None:
         async with self.application.settings.setdefault("turnstile", asyncio.Lock()):
             begin = time.monotonic()
+            if ask := self.application.settings.get("user"):
+                user.set(ask(self.request))
             await super().get(*args, **kwargs)  # type: ignore[misc]
             await asyncio.sleep(LEFT * (time.monotonic() - begin))
 

@@ -66,6 +66,8 @@ def open_server(
 
     gate = Gate(hosting, names, House(tuple(pages), lambda: len(server.get_sessions()), connections, memory), lambda why: refused(why.kind))
     gate.stand_before(application)
+    if hosting.login:
+        application.settings["user"] = gate.user  # a page is not told its visitor's cookie, so Panel cannot tell it who they are
     return server, gate
 
 

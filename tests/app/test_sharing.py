@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cflows_app import main
+from cflows_app import main, turnstile
 from cflows_app.allowance import Allowance, Visitor
 from cflows_app.session import Session
 from cflows_app.share import Asked
@@ -197,13 +197,17 @@ def test_the_queue_is_told(stored, fake_engine):
 @pytest.mark.parametrize(
     ("user", "cookie", "name"),
     [
-        (None, "", ""),
-        ("guest", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),
+        ("", "", ""),
+        ("", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),
         ("visitor", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),  # everyone's name behind a password
         ("ada@example.org", "0123456789abcdef" * 2, "user ada@example.org"),
-        (None, "<script>", ""),
+        ("", "<script>", ""),
     ],
 )
 def test_visitors_are_told_apart(monkeypatch, user, cookie, name):
-    monkeypatch.setattr(main, "pn", SimpleNamespace(state=SimpleNamespace(user=user, cookies={"cflows-visitor": cookie}, curdoc=None)))
-    assert main._visitor() == name
+    monkeypatch.setattr(main, "pn", SimpleNamespace(state=SimpleNamespace(cookies={"cflows-visitor": cookie}, curdoc=None)))
+    told = turnstile.user.set(user)
+    try:
+        assert main._visitor() == name
+    finally:
+        turnstile.user.reset(told)
