@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import re
 import socket
 import sys
 import webbrowser
@@ -53,7 +52,6 @@ logger = logging.getLogger("cflows")
 
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
-BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
 TICK = 50  # milliseconds between looks for news
@@ -261,12 +259,12 @@ def _alive(page: Page) -> pn.Template:
 
 
 def _visitor() -> str:
-    """What tells visitors apart: their name where a login knows one, else the browser (page.js), else the page."""
+    """What tells visitors apart: their name where a login knows one, else the browser (turnstile.py), else the page."""
     user = turnstile.user.get()
     if user and user != VISITOR:
         return f"user {user}"
-    browser = pn.state.cookies.get("cflows-visitor", "")
-    if BROWSER.fullmatch(browser):
+    browser = turnstile.browser.get() or pn.state.cookies.get(turnstile.COOKIE, "")  # a page that is made again comes without a request
+    if turnstile.BROWSER.fullmatch(browser):
         return f"browser {browser}"
     context = pn.state.curdoc.session_context if pn.state.curdoc is not None else None
     return f"page {context.id}" if context is not None else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +29,7 @@ STATUS_LABELS = {
     "finished": "finished",
     "failed": "stopped by an error",
 }
+QUEUED = "waiting for its turn"
 
 
 def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tuple[str, str]]]:
@@ -96,9 +98,19 @@ def waits(session: Session) -> list[tuple[str, str]]:
     return []
 
 
+def status_label(session: Session) -> str:
+    """What the run does, in a word or two."""
+    return QUEUED if queued(session) else STATUS_LABELS[session.status]
+
+
+def queued(session: Session) -> bool:
+    """Whether the run goes, but waits for its turn."""
+    return session.runner is not None and session.runner.running and session.runner.turn.position > 0
+
+
 def _about(seconds: float) -> str:
-    """A length of time as one says it."""
-    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
+    """A length of time as one says it, in steps of five seconds: one that counts down would be read aloud again and again."""
+    return f"about {max(5 * math.ceil(seconds / 5), 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 def notes(session: Session) -> list[tuple[str, str]]:

@@ -20,7 +20,7 @@ from cflows_app.operation.metrics import memory
 IDLE_SECONDS, BODY_SECONDS = 120, 30  # until a silent connection is closed, and until a request must have come whole
 MEGABYTE = 2**20
 UNLIMITED = 2**30
-COOKIES = ["cflows-theme", "cflows-visitor"]  # what of a visitor's cookies a page hears of; the others would stand in its source
+COOKIES = ["cflows-theme", turnstile.COOKIE]  # what of a visitor's cookies a page hears of; the others would stand in its source
 
 Handlers = Sequence[tuple[str, type[RequestHandler], dict[str, Any]]]
 

@@ -305,6 +305,21 @@ def test_a_page_knows_who_has_logged_in(login):
     serving(said, scene, lambda: seen.append(turnstile.user.get()))
 
 
+def test_a_browser_is_known_from_its_first_page_on():
+    async def scene(ask, port):
+        given = (await ask("/")).headers["Set-Cookie"].split(";")
+        assert " HttpOnly" in given
+        again = await ask("/", headers={"Cookie": given[0]})
+        assert "Set-Cookie" not in again.headers
+        await ask("/", headers={"Cookie": "cflows-visitor=another's"})
+        assert given[0] == f"cflows-visitor={seen[0]}"
+        assert seen[:2] == [seen[0]] * 2
+        assert seen[2] not in (seen[0], "another's")
+
+    seen: list[str] = []
+    serving(hosting(), scene, lambda: seen.append(turnstile.browser.get()))
+
+
 def test_a_refusal_shows_a_way_on():
     async def scene(ask, port):
         wanted = {"Accept": "text/html"}

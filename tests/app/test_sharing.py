@@ -9,9 +9,10 @@ import pytest
 
 from cflows_app import main, turnstile
 from cflows_app.allowance import Allowance, Visitor
+from cflows_app.footing import limit
 from cflows_app.session import Session
 from cflows_app.share import Asked
-from cflows_app.texts import waits
+from cflows_app.texts import status_label, waits
 from cflows_core.config import RunConfig
 from cflows_core.engine.journal import Journal
 from cflows_core.engine.queue import Queue
@@ -187,9 +188,11 @@ def test_the_queue_is_told(stored, fake_engine):
         await asyncio.sleep(0)
         sentence = "The server computes one run at a time, in turns: this one is number 1 of 1 in the queue, and begins in about 5 s."
         assert waits(session) == [("remark", sentence)]
+        assert (status_label(session), limit(session, 0.0)) == ("waiting for its turn",) * 2
         first.leave()
         await waiting
         assert waits(session) == []
+        assert status_label(session) == "running"
 
     play(fake_engine, scene)
 
