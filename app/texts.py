@@ -29,7 +29,6 @@ STATUS_LABELS = {
     "finished": "finished",
     "failed": "stopped by an error",
 }
-QUEUED = "waiting for its turn"
 
 
 def sentence(session: Session, moment: int | None = None) -> tuple[str, list[tuple[str, str]]]:
@@ -66,6 +65,8 @@ def lecture(session: Session) -> list[tuple[str, str]]:
     """That a lecture is given, or followed."""
     if session.follows is not None:
         others = session.follows.followers - 1
+        if session.follows.away:
+            return [("remark", "The lecturer's page is closed: the lecture goes on when it comes back. Fork here makes the run yours.")]
         company = f", with {_people(others, 'other')}" if others > 0 else ""
         return [("remark", f"You follow a lecture{company}: what the lecturer does is shown here. Fork here makes the run yours.")]
     if session.broadcast is not None:
@@ -85,7 +86,7 @@ def waits(session: Session) -> list[tuple[str, str]]:
     if runner is None or not runner.running:
         return []
     if runner.recovering:
-        return [("remark", "The worker that computed this run was lost: another one goes on from the last checkpoint.")]
+        return [("remark", "The worker that computed this run was lost: it goes on from its last checkpoint as soon as there is another.")]
     if place := runner.turn.position:
         queue = runner.turn.queue
         turns = "one run at a time" if queue.places == 1 else f"{queue.places} runs at a time"
@@ -100,12 +101,15 @@ def waits(session: Session) -> list[tuple[str, str]]:
 
 def status_label(session: Session) -> str:
     """What the run does, in a word or two."""
-    return QUEUED if queued(session) else STATUS_LABELS[session.status]
+    return held_up(session) or STATUS_LABELS[session.status]
 
 
-def queued(session: Session) -> bool:
-    """Whether the run goes, but waits for its turn."""
-    return session.runner is not None and session.runner.running and session.runner.turn.position > 0
+def held_up(session: Session) -> str:
+    """What a run that goes waits for, if nobody computes it now."""
+    runner = session.runner
+    if runner is None or not runner.running:
+        return ""
+    return "waiting for a worker" if runner.recovering else "waiting for its turn" if runner.turn.position else ""
 
 
 def _about(seconds: float) -> str:

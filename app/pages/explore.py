@@ -145,7 +145,7 @@ class ExplorePage(Page):
         step = int(history.steps[-1]) if len(history) else None
         if status != self._told_of or now - self._told_at > SAY_SECONDS:
             self._told, self._told_at, self._told_of = step, now, status
-        rate = 0.0 if runner is None or texts.queued(session) else runner.steps_per_second
+        rate = 0.0 if runner is None or texts.held_up(session) else runner.steps_per_second
         label = texts.status_label(session)
         self.transport.show(
             status=status,
@@ -230,6 +230,6 @@ class ExplorePage(Page):
 
 
 def _lecture(session: Session) -> tuple[object, ...]:
-    """Which lecture is given or followed, and by how many."""
+    """Which lecture is given or followed, and by how many; whether the lecturer is there."""
     lecture = session.broadcast or session.follows
-    return session.broadcast is not None, lecture, None if lecture is None else lecture.followers
+    return session.broadcast is not None, lecture, *(() if lecture is None else (lecture.followers, lecture.away))

@@ -129,7 +129,7 @@ def test_a_visitor_has_so_many_runs_at_a_time_and_may_watch_others(stored, fake_
             visitor.edit("width", str(width))
             await visitor.do(visitor.run)
         assert [visitor.error for visitor in sessions[:2]] == ["", ""]
-        assert sessions[2].error.startswith("On this server a visitor has at most 2 runs at a time:")
+        assert sessions[2].error.startswith("On this server a visitor has at most 2 runs at a time, paused or not:")
         assert sessions[2].status == "new"
         await sessions[0].do(sessions[0].fork)  # that would be a third one
         assert sessions[0].error.startswith("On this server a visitor has at most 2 runs")
