@@ -44,7 +44,7 @@ class Allowance:
         """Whether a visitor whose runs are so many may start another. Raises ConfigError."""
         if self.runs and running >= self.runs:
             many = "one run" if self.runs == 1 else f"{self.runs} runs"
-            raise ConfigError(f"On this server a visitor has at most {many} at a time: close a page that computes one, or watch that one.")
+            raise ConfigError(f"On this server a visitor has at most {many} at a time, paused or not: close the page of another run first.")
 
 
 ANYTHING = Allowance()

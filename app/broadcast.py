@@ -43,6 +43,11 @@ class Broadcast:
         return len(self._audience)
 
     @property
+    def away(self) -> bool:
+        """Whether the lecturer's page is gone, and may come back."""
+        return self._lecturer is None and not self.over
+
+    @property
     def forgotten(self) -> bool:
         """Whether nobody lectures, nor has for long."""
         return self.over or (self._lecturer is None and time.monotonic() - self._left_at > KEPT)

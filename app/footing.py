@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cflows_app.session import Session
-from cflows_app.texts import STATUS_LABELS
+from cflows_app.texts import STATUS_LABELS, held_up
 from cflows_core.history import History
 
 PAGE_SHARE = 0.3  # of the time, that drawing must take before the page is said to hold a run up
@@ -31,6 +31,8 @@ def limit(session: Session, drawing: float) -> str:
         return "waiting for a worker"
     if status != "running" or runner is None:
         return f"at rest: {STATUS_LABELS[status]}"
+    if waits := held_up(session):
+        return waits
     held = runner.limited_by
     if held == "speed":
         return "limited by the speed you set"
@@ -40,7 +42,7 @@ def limit(session: Session, drawing: float) -> str:
 
 
 def _rate(session: Session) -> str:
-    if session.runner is not None and session.status == "running" and session.runner.steps_per_second:
+    if session.runner is not None and session.status == "running" and session.runner.steps_per_second and not held_up(session):
         return f"{_short(session.runner.steps_per_second)} steps/s"
     history = session.history
     seconds = float(history.wall_time[-1]) if len(history) else 0.0

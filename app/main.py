@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import re
 import socket
 import sys
 import webbrowser
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 import panel as pn
 from tornado.websocket import WebSocketClosedError
 
-from cflows_app import share
+from cflows_app import share, turnstile
 from cflows_app.ahead import Ahead
 from cflows_app.allowance import ANYTHING, Allowance, Visitor
 from cflows_app.broadcast import Broadcasts
@@ -52,8 +51,6 @@ logger = logging.getLogger("cflows")
 
 AT_ONCE = 16  # runs that compute at a time: with more, nobody's moves
 JOURNAL = ".journal"
-NOBODY = ("guest", VISITOR)  # names that everyone has
-BROWSER = re.compile(r"[0-9a-f]{32}")
 P = TypeVar("P", ExplorePage, LessonsPage)
 
 COUNT = 0.5  # seconds between looks at what runs have done
@@ -249,12 +246,12 @@ def _opened(rounds: Rounds, make: Callable[[], Page]) -> pn.Template:
 
 
 def _visitor() -> str:
-    """What tells visitors apart: their name where a login knows one, else the browser (page.js), else the page."""
-    user = pn.state.user
-    if user and user not in NOBODY:
+    """What tells visitors apart: their name where a login knows one, else the browser (turnstile.py), else the page."""
+    user = turnstile.user.get()
+    if user and user != VISITOR:
         return f"user {user}"
-    browser = pn.state.cookies.get("cflows-visitor", "")
-    if BROWSER.fullmatch(browser):
+    browser = turnstile.browser.get() or pn.state.cookies.get(turnstile.COOKIE, "")  # a page that is made again comes without a request
+    if turnstile.BROWSER.fullmatch(browser):
         return f"browser {browser}"
     context = pn.state.curdoc.session_context if pn.state.curdoc is not None else None
     return f"page {context.id}" if context is not None else ""

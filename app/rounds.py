@@ -16,6 +16,7 @@ from bokeh.document import Document
 from bokeh.events import DocumentReady
 from panel.io.state import set_curdoc
 
+from cflows_app import turnstile
 from cflows_app.pages.page import Page
 from cflows_app.shell import page_template
 
@@ -41,7 +42,7 @@ class Rounds:
             # Not before: Panel drops what changes between the moment at which the page is sent and the one at which the browser has it.
             document.on_event(DocumentReady, lambda _: self.pages.setdefault(page, document))
             document.on_session_destroyed(lambda _: self._left(page))
-        return page_template(page, theme)
+        return page_template(page, theme, login=bool(turnstile.user.get()))
 
     async def go(self) -> None:
         """Draw until cancelled."""

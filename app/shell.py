@@ -54,8 +54,8 @@ class _Frame(pn.Template):
         return "a page of cflows"
 
 
-def page_template(page: Page, theme: str) -> pn.Template:
-    """A page in its frame, opened in `theme`."""
+def page_template(page: Page, theme: str, login: bool = False) -> pn.Template:
+    """A page in its frame, opened in `theme`. login: its visitor has logged in, and can log out."""
     page.paint(theme)
     template = _Frame(_TEMPLATES.get_template(f"{_slug(page)}.html"))
     template.page = page
@@ -82,6 +82,7 @@ def page_template(page: Page, theme: str) -> pn.Template:
         "views": views,
         "cards": cards,
         "theme": theme,
+        "login": login,
         "style": _style(),
         "script": ";\n".join(map(_text, ("page.js", "card.js", "figure.js"))),
         "icon": _icon(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any
 
@@ -70,6 +71,8 @@ def lecture(session: Session) -> list[tuple[str, str]]:
     """That a lecture is given, or followed."""
     if session.follows is not None:
         others = session.follows.followers - 1
+        if session.follows.away:
+            return [("remark", "The lecturer's page is closed: the lecture goes on when it comes back. Fork here makes the run yours.")]
         company = f", with {_people(others, 'other')}" if others > 0 else ""
         return [("remark", f"You follow a lecture{company}: what the lecturer does is shown here. Fork here makes the run yours.")]
     if session.broadcast is not None:
@@ -89,7 +92,7 @@ def waits(session: Session) -> list[tuple[str, str]]:
     if runner is None or not runner.running:
         return []
     if runner.recovering:
-        return [("remark", "The worker that computed this run was lost: another one goes on from the last checkpoint.")]
+        return [("remark", "The worker that computed this run was lost: it goes on from its last checkpoint as soon as there is another.")]
     if place := runner.turn.position:
         queue = runner.turn.queue
         turns = "one run at a time" if queue.places == 1 else f"{queue.places} runs at a time"
@@ -102,9 +105,22 @@ def waits(session: Session) -> list[tuple[str, str]]:
     return []
 
 
+def status_label(session: Session) -> str:
+    """What the run does, in a word or two."""
+    return held_up(session) or STATUS_LABELS[session.status]
+
+
+def held_up(session: Session) -> str:
+    """What a run that goes waits for, if nobody computes it now."""
+    runner = session.runner
+    if runner is None or not runner.running:
+        return ""
+    return "waiting for a worker" if runner.recovering else "waiting for its turn" if runner.turn.position else ""
+
+
 def _about(seconds: float) -> str:
-    """A length of time as one says it."""
-    return f"about {seconds:.0f} s" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
+    """A length of time as one says it, in steps of five seconds: one that counts down would be read aloud again and again."""
+    return f"about {max(5 * math.ceil(seconds / 5), 5)} s" if seconds < 90 else f"about {seconds / 60:.0f} minutes"
 
 
 def notes(session: Session) -> list[tuple[str, str]]:

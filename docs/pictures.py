@@ -32,7 +32,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(url: str, seconds: float = 90.0) -> None:
+def wait_for(url: str, seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
@@ -50,13 +50,13 @@ def main() -> None:
     url = f"http://127.0.0.1:{port}/"
     server = subprocess.Popen([sys.executable, "-m", "cflows_core", "app", "--port", str(port)])
     try:
-        wait_for(url)
+        wait_for(url + "healthz?live")
         with sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
             for name, (address, width, height, scheme) in PICTURES.items():
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
-                page.goto(url + address)
-                page.wait_for_selector("html[data-ready]", timeout=60_000)
+                page.goto(url + address, timeout=180_000)
+                page.wait_for_selector("html[data-ready]", timeout=180_000)
                 page.wait_for_timeout(1500)
                 if name == "toy-lab":
                     page.locator(".forms tbody tr").first.wait_for(timeout=120_000)

@@ -9,12 +9,6 @@
     document.cookie = `cflows-theme=${chosen()}; path=/; max-age=31536000; samesite=lax`
   }
 
-  // By which the server knows that its pages belong to one visitor, to hold to what one may have computed.
-  if (!/cflows-visitor=/.test(document.cookie)) {
-    const number = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")
-    document.cookie = `cflows-visitor=${number}; path=/; max-age=31536000; samesite=lax`
-  }
-
   function color() {
     const style = getComputedStyle(root)
     for (const document of window.Bokeh?.documents ?? []) {

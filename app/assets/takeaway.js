@@ -132,8 +132,9 @@ export function render({model}) {
   const air = h("button", {type: "button", onclick: () => { setText(linkSaid, ""); tell({lecture: !model.state.lecture?.key}) }})
   const copyLink = h("button", {type: "button", onclick: async () => setText(linkSaid, await copy(link.value, link) ? "Copied." : byHand)}, "Copy the link")
   const about = h("p", {class: "hint"})
+  const alone = h("p", {class: "hint"}, "This address is for this computer alone. For an audience, start cflows with --public (docs/operating.md).")
   const lecture = open("lecture", "Lecture", "Let others follow on their own screens what you do here")
-  lecture.pop.append(h("h2", {}, "Lecture"), about, link, h("div", {class: "ask"}, copyLink, air), linkSaid)
+  lecture.pop.append(h("h2", {}, "Lecture"), about, link, alone, h("div", {class: "ask"}, copyLink, air), linkSaid)
 
   function drawLecture() {
     const {key, secret, followers = 0, follows} = model.state.lecture ?? {}
@@ -144,6 +145,7 @@ export function render({model}) {
     setText(about, key
       ? `On: ${followers === 1 ? "one person follows" : `${followers} people follow`}. If this page is loaded again, the lecture goes on.`
       : "Whoever opens its link sees the run on this page, live, and what you change. They cannot change it, but may fork it.")
+    alone.hidden = !key || !/^(localhost|127\.|\[::1\])/.test(location.hostname)
     if (key) link.value = `${location.origin}${location.pathname}?follow=${key}`
     if (secret === given) return
     given = secret
@@ -181,6 +183,6 @@ export function render({model}) {
   draw()
   const parts = [share, keep, exporting, code, lecture]
   // Escape closes the popover, and not the drawer around it as well.
-  const alone = (event) => { if (event.key === "Escape" && parts.some(({pop}) => pop.matches(":popover-open"))) event.stopPropagation() }
-  return h("div", {class: "take", role: "group", "aria-label": "Take along", onkeydown: alone}, parts.map(({button}) => button), parts.map(({pop}) => pop))
+  const inside = (event) => { if (event.key === "Escape" && parts.some(({pop}) => pop.matches(":popover-open"))) event.stopPropagation() }
+  return h("div", {class: "take", role: "group", "aria-label": "Take along", onkeydown: inside}, parts.map(({button}) => button), parts.map(({pop}) => pop))
 }

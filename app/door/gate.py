@@ -27,12 +27,16 @@ logger = logging.getLogger("cflows")
 HEALTH, METRICS = "/healthz", "/metrics"
 OPEN = (LOGIN, LOGOUT, HEALTH, "/favicon.ico")  # answered before anyone has logged in
 CLOSED = ("/autoload.js", "/metadata")  # of every page: ways into a session that the dashboard does not use
+RETRY = "", "Try again"  # a way on from a refusal: "" is the same address
 AGAIN = 30  # seconds after which it is worth trying again where nothing says when
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a request is not answered. kind: for logs and metrics. after: seconds until it may be tried again. to: where to go instead."""
+    """Why a request is not answered.
+
+    kind: for logs and metrics. after: seconds until it may be tried again. to: where to go instead. way: a link's address and words.
+    """
 
     status: int
     kind: str
@@ -40,6 +44,10 @@ class Refusal:
     sentence: str
     after: float = 0.0
     to: str = ""
+    way: tuple[str, str] | None = None
+
+
+NOTHING = Refusal(404, "closed", "Not found", "There is nothing at this address.", way=("/", "To the first page"))
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,9 @@ class Gate(Matcher):
         self._requests, self._visits = Counter(hosting.limits.requests), Counter(hosting.limits.visits)
 
     def stand_before(self, application: Application) -> None:
-        """Be asked before anything else in `application`."""
+        """Be asked before anything else in `application`, and answer what nobody else does."""
         application.default_router.rules.insert(0, Rule(self, RefusalHandler))
+        application.settings |= {"default_handler_class": RefusalHandler, "default_handler_args": {"refusal": NOTHING}}
 
     def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
         refusal = self.judge(request)
@@ -85,14 +94,14 @@ class Gate(Matcher):
             return None
         if _with_port(request.host) not in self._names:
             said = f"This server does not go by the name {request.host[:80]!r}: its operator can add it by --origin."
-            return Refusal(421, "name", "Another name", said)
+            return Refusal(421, "name", "Unknown name", said)
         if request.method not in ("GET", "HEAD") and not (request.method == "POST" and path == LOGIN):
             return Refusal(405, "method", "Not so", "This server answers GET.")
         wait = self._requests.take(request.remote_ip or "")
         if wait:
             return _too_many("requests", "requests", wait)
         if path.endswith(CLOSED):
-            return Refusal(404, "closed", "Not found", "There is nothing here.")
+            return NOTHING
         return self._stranger(request) or self._crowd(request)
 
     def _stranger(self, request: HTTPServerRequest) -> Refusal | None:
@@ -101,9 +110,12 @@ class Gate(Matcher):
             return None
         if request.path == METRICS and self._collects(request):
             return None
+        there = f"{LOGIN}?{urlencode({'next': request.uri or '/'})}"
         if request.path in self.house.pages and "Upgrade" not in request.headers:
-            return Refusal(302, "login", "Log in", "Log in first.", to=f"{LOGIN}?{urlencode({'next': request.uri or '/'})}")
-        return Refusal(403, "login", "Log in", "Log in first, at /login.")
+            return Refusal(302, "login", "Log in", "Log in first.", to=there)
+        return Refusal(
+            403, "login", "Log in first", "This server shows this to those who have logged in, at /login.", way=(there, "Log in")
+        )
 
     def user(self, request: HTTPServerRequest) -> str:
         """Who has logged in, "" if nobody has, or may no longer come in."""
@@ -122,21 +134,23 @@ class Gate(Matcher):
         if request.path.endswith("/ws"):
             near = place(address)
             if limits.connections and sum(place(each) == near for each in self.house.connections()) >= limits.connections:
-                return Refusal(429, "connections", "Too many", "Too many pages are open from your address: close one first.", AGAIN)
+                return Refusal(
+                    429, "connections", "Too many", "Too many pages are open from your address: close one first.", AGAIN, way=RETRY
+                )
             return None
         if request.path not in self.house.pages:
             return None
         if self.closing:
-            return Refusal(503, "stopping", "The server is stopping", self.closing, AGAIN)
+            return Refusal(503, "stopping", "The server is stopping", self.closing, AGAIN, way=RETRY)
         wait = self._visits.take(address)
         if wait:
             return _too_many("visits", "pages", wait)
         if limits.visitors and self.house.visitors() >= limits.visitors:
             said = f"This server takes {limits.visitors} open pages at a time, and all are taken: close one of yours, or come back later."
-            return Refusal(503, "full", "The server is full", said, AGAIN)
+            return Refusal(503, "full", "The server is full", said, AGAIN, way=RETRY)
         if limits.memory and self.house.memory() > limits.memory:
             said = "This server's memory is used up by those who are here: come back later."
-            return Refusal(503, "memory", "The server is full", said, AGAIN)
+            return Refusal(503, "memory", "The server is full", said, AGAIN, way=RETRY)
         return None
 
 
@@ -161,7 +175,7 @@ class RefusalHandler(RequestHandler):
         if refusal.after:
             self.set_header("Retry-After", str(int(refusal.after) + 1))
         if "text/html" in self.request.headers.get("Accept", ""):
-            self.finish(door_page(refusal.title, refusal.sentence, self.get_cookie("cflows-theme", "")))
+            self.finish(door_page(refusal.title, refusal.sentence, self.get_cookie("cflows-theme", ""), way=refusal.way))
         else:
             self.set_header("Content-Type", "text/plain; charset=utf-8")
             self.finish(refusal.sentence + "\n")
@@ -174,4 +188,6 @@ def _with_port(name: str) -> str:
 
 def _too_many(kind: str, what: str, wait: float) -> Refusal:
     seconds = int(wait) + 1
-    return Refusal(429, kind, "Too many at once", f"Too many {what} were asked for from your address: try again in {seconds} s.", wait)
+    return Refusal(
+        429, kind, "Too many at once", f"Too many {what} were asked for from your address: try again in {seconds} s.", wait, way=RETRY
+    )

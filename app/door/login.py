@@ -57,7 +57,7 @@ class LoginHandler(RequestHandler):
         if wait:
             self.set_header("Retry-After", str(int(wait) + 1))
             logger.warning("login refused: too many wrong passwords", extra={"address": address})
-            return self._show("Too many wrong passwords came from your address: wait a minute.", 429)
+            return self._show(f"Too many wrong passwords came from your address: try again in {int(wait) + 1} s.", 429)
         if not _same(self.get_body_argument("password", "")[:LONGEST], self.hosting.password):
             self.wrong.take(address)
             logger.warning("wrong password", extra={"address": address})

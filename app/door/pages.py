@@ -16,10 +16,13 @@ ASSETS = Path(__file__).parent.parent / "assets"
 THEMES = ("light", "dark")
 
 
-def door_page(title: str, sentence: str, theme: str | None = "", form: Mapping[str, str] | None = None) -> str:
-    """A page with a sentence, and a form for the password if one is given: its `action`, `xsrf` and `next`."""
+def door_page(
+    title: str, sentence: str, theme: str | None = "", form: Mapping[str, str] | None = None, way: tuple[str, str] | None = None
+) -> str:
+    """A page with a sentence; a form for the password if one is given (its `action`, `xsrf` and `next`), or a way on: address and words."""
     template = _templates().get_template("door.html")
-    return template.render(title=title, sentence=sentence, theme=theme if theme in THEMES else "", form=form, style=_style(), icon=_icon())
+    shown = {"title": title, "sentence": sentence, "theme": theme if theme in THEMES else "", "form": form, "way": way}
+    return template.render(shown, style=_style(), icon=_icon())
 
 
 @cache

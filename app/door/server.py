@@ -20,7 +20,7 @@ from cflows_app.operation.metrics import memory
 IDLE_SECONDS, BODY_SECONDS = 120, 30  # until a silent connection is closed, and until a request must have come whole
 MEGABYTE = 2**20
 UNLIMITED = 2**30
-COOKIES = ["cflows-theme", "cflows-visitor"]  # what of a visitor's cookies a page hears of; the others would stand in its source
+COOKIES = ["cflows-theme", turnstile.COOKIE]  # what of a visitor's cookies a page hears of; the others would stand in its source
 
 Handlers = Sequence[tuple[str, type[RequestHandler], dict[str, Any]]]
 
@@ -66,6 +66,8 @@ def open_server(
 
     gate = Gate(hosting, names, House(tuple(pages), lambda: len(server.get_sessions()), connections, memory), lambda why: refused(why.kind))
     gate.stand_before(application)
+    if hosting.login:
+        application.settings["user"] = gate.user  # a page is not told its visitor's cookie, so Panel cannot tell it who they are
     return server, gate
 
 

@@ -37,7 +37,7 @@ class Json(logging.Formatter):
         said = {"time": at, "level": record.levelname.lower(), "logger": record.name, "message": _line(record.getMessage())}
         if record.exc_info:
             said["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(_facts(record) | said, ensure_ascii=False, default=str)
+        return json.dumps(said | _facts(record) | said, ensure_ascii=False, default=str)
 
 
 def begin(as_json: bool = False, level: str = "info", stream: TextIO | None = None) -> logging.Handler:

@@ -137,17 +137,19 @@ class ExplorePage(Page):
         runner, history, status = session.runner, session.history, session.status
         now = time.monotonic()
         former = 0 if session.former is None else len(session.former.history)
-        subject = (status, len(history) if self.moment is None else self.moment, history, tuple(session.shown), former, *_lecture(session))
+        at, waits = len(history) if self.moment is None else self.moment, tuple(texts.waits(session))
+        subject = (status, at, history, tuple(session.shown), former, waits, *_lecture(session))
         if subject != self._said_of and (status != "running" or now - self._said_at > PHASE_SECONDS):
             self._said, self._said_at, self._said_of = texts.sentence(session, self.moment), now, subject
         sentence, notes = self._said
         step = int(history.steps[-1]) if len(history) else None
         if status != self._told_of or now - self._told_at > SAY_SECONDS:
             self._told, self._told_at, self._told_of = step, now, status
-        rate = 0.0 if runner is None else runner.steps_per_second
+        rate = 0.0 if runner is None or texts.held_up(session) else runner.steps_per_second
+        label = texts.status_label(session)
         self.transport.show(
             status=status,
-            label=texts.STATUS_LABELS[status],
+            label=label,
             step=step,
             rate=round(rate, 1),
             limit=session.speed,
@@ -156,7 +158,7 @@ class ExplorePage(Page):
             drawing=self.turns.number,
             follows=session.follows is not None,
         )
-        self.status.show(status=texts.STATUS_LABELS[status], sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
+        self.status.show(status=label, sentence=sentence, notes=notes, problem=session.sentence, step=self._told)
         first = int(history.steps[0]) if len(history) else 0
         self.scrubber.show(first=first, last=step or 0, moment=self.moment)
         if now - self._footed[0] > FOOT_SECONDS or self._footed[1] != (status, history):
@@ -228,6 +230,6 @@ class ExplorePage(Page):
 
 
 def _lecture(session: Session) -> tuple[object, ...]:
-    """Which lecture is given or followed, and by how many."""
+    """Which lecture is given or followed, and by how many; whether the lecturer is there."""
     lecture = session.broadcast or session.follows
-    return session.broadcast is not None, lecture, None if lecture is None else lecture.followers
+    return session.broadcast is not None, lecture, *(() if lecture is None else (lecture.followers, lecture.away))

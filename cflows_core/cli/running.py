@@ -76,10 +76,10 @@ def bar_wanted(quiet: bool) -> bool:
 
 
 @contextmanager
-def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Stepped], None]]:
+def interruptible(sentence: Callable[[int], str], stopping: Callable[[], None] = lambda: None) -> Iterator[Callable[[Stepped], None]]:
     """Turns the first Ctrl-C or termination signal into a stop after its step: yields what to call with every frame.
 
-    sentence: of the step that was reached, what `Interrupted` then says.
+    sentence: of the step that was reached, what `Interrupted` then says. stopping: called before the stop, which may take a while.
 
     The second one ends the process at once; the store is made to survive that.
     """
@@ -96,6 +96,7 @@ def interruptible(sentence: Callable[[int], str]) -> Iterator[Callable[[Stepped]
         nonlocal reached
         reached = frame.step
         if caught:
+            stopping()
             raise _Stop
 
     with _handling((signal.SIGINT, signal.SIGTERM), note):

@@ -39,7 +39,12 @@ def start(given: argparse.Namespace) -> int:
         dry(sweep, folder)
         return 0
     out = console()
-    with interruptible(lambda _: _interruption(sweep, folder)) as check, shown(out, given.quiet, bar_wanted(given.quiet)) as show:
+
+    def stopping() -> None:
+        if not given.quiet:
+            out.print("Stopping: what is computed is being stored. Ctrl-C again ends at once.", markup=False, soft_wrap=True)
+
+    with interruptible(lambda _: _interruption(sweep, folder), stopping) as check, shown(out, given.quiet, bar_wanted(given.quiet)) as show:
 
         def on_progress(progress: Progress) -> None:
             show(progress)

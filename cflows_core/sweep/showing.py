@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MOST_BARS = 8
+WIDE, COUNT = 110, 18  # characters: of a terminal for long bars, and of the counts behind a bar
 
 
 @contextmanager
@@ -61,10 +62,21 @@ def left(progress: Progress) -> str:
 def _bars(out: Console) -> Iterator[Callable[[Progress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.table import Column
+    from rich.text import Text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[after]}"))
-    with Bars(*columns, console=out, transient=True) as bars:
-        whole = bars.add_task("steps", total=None, after="")
+    said = Text("Starting.")
+
+    class Headed(Bars):
+        def get_renderables(self) -> Iterator[Any]:
+            yield said
+            yield from super().get_renderables()
+
+    bar = 40 if out.width >= WIDE else 20
+    label = Column(no_wrap=True, overflow="ellipsis", max_width=max(out.width - bar - COUNT, 8))
+    columns = (TextColumn("{task.description}", markup=False, table_column=label), BarColumn(bar), MofNCompleteColumn())
+    with Headed(*columns, console=out, transient=True) as bars:
+        whole = bars.add_task("steps", total=None)
         runs: dict[str, Any] = {}
         told: set[str] = set()
 
@@ -72,7 +84,8 @@ def _bars(out: Console) -> Iterator[Callable[[Progress], None]]:
             total = len(progress.sweep.configs)
             elsewhere = f" {len(progress.elsewhere)} computed elsewhere." if progress.elsewhere else ""
             after = f"{len(progress.outcomes)} of {total} runs.{elsewhere}{left(progress)}"
-            bars.update(whole, total=progress.steps, completed=progress.step, after=after)
+            said.plain = after
+            bars.update(whole, total=progress.steps, completed=progress.step)
             for name in progress.outcomes.keys() - told:
                 told.add(name)
                 if progress.outcomes[name].sentence:
@@ -82,7 +95,7 @@ def _bars(out: Console) -> Iterator[Callable[[Progress], None]]:
                 bars.remove_task(runs.pop(name))
             for name in going:
                 if name not in runs:
-                    runs[name] = bars.add_task(progress.sweep.labels[name], total=last_step(progress.sweep.configs[name]), after="")
+                    runs[name] = bars.add_task(progress.sweep.labels[name], total=last_step(progress.sweep.configs[name]))
                 bars.update(runs[name], completed=progress.reached[name])
 
         yield update

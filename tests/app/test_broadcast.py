@@ -139,6 +139,7 @@ def test_a_reloaded_page_goes_on_with_its_lecture(stored, fake_engine):
         runner, secret = session.runner, session.broadcast.secret
         hall.tick()
         await hall.lecturer.leave()
+        assert "page is closed" in lecture(page.session)[0][1]
         hall.tick()
         assert page.session.runner is runner
         assert not runner.closed

@@ -16,6 +16,7 @@ from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 from tornado.web import RequestHandler, create_signed_value
 from tornado.websocket import websocket_connect
 
+from cflows_app import turnstile
 from cflows_app.door.gate import Gate, House
 from cflows_app.door.headers import HEADERS
 from cflows_app.door.hosting import METRICS, OAUTH, OAUTH_KEY, OAUTH_SECRET, PASSWORD, SECRET, USERS, Hosting
@@ -201,9 +202,16 @@ class Whole(RequestHandler):
 
 
 def serving(
-    said: Hosting, scene: Callable[[Callable[..., Coroutine[Any, Any, HTTPResponse]], int], Coroutine[Any, Any, None]]
+    said: Hosting,
+    scene: Callable[[Callable[..., Coroutine[Any, Any, HTTPResponse]], int], Coroutine[Any, Any, None]],
+    made: Callable[[], object] = lambda: None,
 ) -> list[str]:
-    """Play a scene before a server with one page; the kinds of what it refused."""
+    """Play a scene before a server with one page; the kinds of what it refused. made: called whenever its page is."""
+
+    def page() -> pn.pane.Markdown:
+        made()
+        return pn.pane.Markdown("the page")
+
     refused: list[str] = []
 
     async def whole() -> None:
@@ -211,7 +219,7 @@ def serving(
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         server, _ = open_server(
-            {"/": lambda: pn.pane.Markdown("the page")},
+            {"/": page},
             [("/export", Whole)],
             said,
             port,
@@ -281,6 +289,47 @@ def test_the_password_opens_and_nothing_else_does(form):
         assert int(blocked.headers["Retry-After"]) > 0
 
     assert "login" in serving(said, scene)
+
+
+@pytest.mark.parametrize("login", [{PASSWORD: WORD}, {OAUTH: "github", OAUTH_KEY: "k", OAUTH_SECRET: "s", USERS: "*"}])
+def test_a_page_knows_who_has_logged_in(login):
+    said = hosting(login | {SECRET: "s" * 40}, **OPEN, plain_http=True)
+    name = "visitor" if said.password else "ada@example.org"
+    cookie = create_signed_value(said.secret, "user", name).decode()
+
+    async def scene(ask, port):
+        assert (await ask("/", headers={"Cookie": f"user={cookie}"})).code == 200
+        assert seen == [name]
+
+    seen: list[str] = []
+    serving(said, scene, lambda: seen.append(turnstile.user.get()))
+
+
+def test_a_browser_is_known_from_its_first_page_on():
+    async def scene(ask, port):
+        given = (await ask("/")).headers["Set-Cookie"].split(";")
+        assert " HttpOnly" in given
+        again = await ask("/", headers={"Cookie": given[0]})
+        assert "Set-Cookie" not in again.headers
+        await ask("/", headers={"Cookie": "cflows-visitor=another's"})
+        assert given[0] == f"cflows-visitor={seen[0]}"
+        assert seen[:2] == [seen[0]] * 2
+        assert seen[2] not in (seen[0], "another's")
+
+    seen: list[str] = []
+    serving(hosting(), scene, lambda: seen.append(turnstile.browser.get()))
+
+
+def test_a_refusal_shows_a_way_on():
+    async def scene(ask, port):
+        wanted = {"Accept": "text/html"}
+        lost = await ask("/export?form=<b>", headers=wanted)
+        assert (lost.code, b'href="/login?next=%2Fexport%3Fform%3D%3Cb%3E"' in lost.body) == (403, True)
+        lost = await ask("/absent", headers=wanted | {"Cookie": f"user={create_signed_value(said.secret, 'user', 'visitor').decode()}"})
+        assert (lost.code, b'href="/"' in lost.body) == (404, True)
+
+    said = hosting({PASSWORD: WORD}, **OPEN, plain_http=True)
+    serving(said, scene)
 
 
 def test_a_body_too_large_is_not_taken():

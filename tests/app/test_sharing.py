@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from cflows_app import main
+from cflows_app import main, turnstile
 from cflows_app.allowance import Allowance, Visitor
+from cflows_app.footing import limit
 from cflows_app.session import Session
 from cflows_app.share import Asked
-from cflows_app.texts import waits
+from cflows_app.texts import status_label, waits
 from cflows_core.config import RunConfig
 from cflows_core.engine.journal import Journal
 from cflows_core.engine.queue import Queue
@@ -128,7 +129,7 @@ def test_a_visitor_has_so_many_runs_at_a_time_and_may_watch_others(stored, fake_
             visitor.edit("width", str(width))
             await visitor.do(visitor.run)
         assert [visitor.error for visitor in sessions[:2]] == ["", ""]
-        assert sessions[2].error.startswith("On this server a visitor has at most 2 runs at a time:")
+        assert sessions[2].error.startswith("On this server a visitor has at most 2 runs at a time, paused or not:")
         assert sessions[2].status == "new"
         await sessions[0].do(sessions[0].fork)  # that would be a third one
         assert sessions[0].error.startswith("On this server a visitor has at most 2 runs")
@@ -187,9 +188,11 @@ def test_the_queue_is_told(stored, fake_engine):
         await asyncio.sleep(0)
         sentence = "The server computes one run at a time, in turns: this one is number 1 of 1 in the queue, and begins in about 5 s."
         assert waits(session) == [("remark", sentence)]
+        assert (status_label(session), limit(session, 0.0)) == ("waiting for its turn",) * 2
         first.leave()
         await waiting
         assert waits(session) == []
+        assert status_label(session) == "running"
 
     play(fake_engine, scene)
 
@@ -197,13 +200,17 @@ def test_the_queue_is_told(stored, fake_engine):
 @pytest.mark.parametrize(
     ("user", "cookie", "name"),
     [
-        (None, "", ""),
-        ("guest", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),
+        ("", "", ""),
+        ("", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),
         ("visitor", "0123456789abcdef" * 2, "browser 0123456789abcdef0123456789abcdef"),  # everyone's name behind a password
         ("ada@example.org", "0123456789abcdef" * 2, "user ada@example.org"),
-        (None, "<script>", ""),
+        ("", "<script>", ""),
     ],
 )
 def test_visitors_are_told_apart(monkeypatch, user, cookie, name):
-    monkeypatch.setattr(main, "pn", SimpleNamespace(state=SimpleNamespace(user=user, cookies={"cflows-visitor": cookie}, curdoc=None)))
-    assert main._visitor() == name
+    monkeypatch.setattr(main, "pn", SimpleNamespace(state=SimpleNamespace(cookies={"cflows-visitor": cookie}, curdoc=None)))
+    told = turnstile.user.set(user)
+    try:
+        assert main._visitor() == name
+    finally:
+        turnstile.user.reset(told)

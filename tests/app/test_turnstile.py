@@ -32,7 +32,7 @@ def test_pages_are_made_one_after_another_with_time_between_them(monkeypatch):
         application = SimpleNamespace(settings={})
         handlers = [turnstile.Turnstile.__new__(turnstile.Turnstile) for _ in range(3)]
         for handler in handlers:
-            handler.application = application
+            handler.application, handler.request = application, SimpleNamespace(cookies={}, protocol="http")
         others = asyncio.ensure_future(news())
         try:
             names = ("first", "second", "third")
