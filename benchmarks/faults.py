@@ -28,9 +28,11 @@ from victims import kill_apps, kill_schedulers, kill_workers
 
 from cflows_core import cli
 from cflows_core.errors import StoreError
+from cflows_core.history import History
 from cflows_core.store import Run
 from cflows_core.store.check import check
 from cflows_core.store.document import is_unborn
+from cflows_core.store.export import recorded
 from cflows_core.store.files import writer
 
 PROBLEM = ("--dataset", "chebyshev", "--n-train", "30", "--width", "4", "--n-eigs", "2", "--lr", "0.3", "--flows", "stable,central,rod")
@@ -47,6 +49,7 @@ class Tally:
 
     lost: steps that were committed before a kill and are not there after it, or differ from the undisturbed run's. failed: stores that did
     not open. harmed: stores in which `cflows check` finds more than leftovers. unequal: complete runs that are not the undisturbed one.
+    misdrawn: of those that somebody watched, histories on the page that are not.
     """
 
     kills: int = 0
@@ -56,6 +59,7 @@ class Tally:
     harmed: int = 0
     complete: int = 0
     unequal: int = 0
+    misdrawn: int | None = None
     during: dict[str, int] = field(default_factory=dict)
 
     def after_kill(self, path: Path, known: int, whole: Run) -> None:
@@ -74,11 +78,12 @@ class Tally:
             self.harmed += 1
             print(f"not whole: {'; '.join(finding.what for finding in found.findings)}", flush=True)
 
-    def after_end(self, path: Path, whole: Run) -> None:
-        """Count a complete run: is it the undisturbed one, bit for bit?"""
-        run = Run.open(path)
+    def after_end(self, path: Path, whole: Run, drawn: History | None = None) -> None:
+        """Count a complete run: is it the undisturbed one, bit for bit, and is that what was drawn meanwhile?"""
         self.complete += 1
-        self.unequal += run.rows != whole.rows or differing(run, whole) > 0 or run.events != whole.events
+        self.unequal += unlike(Run.open(path), whole)
+        if drawn is not None:
+            self.misdrawn = (self.misdrawn or 0) + unlike(recorded(drawn, whole.config, {}), whole)
 
     def rows(self, name: str) -> list[Row]:
         when = ", ".join(f"{count} after {moment}" for moment, count in self.during.items())
@@ -91,6 +96,8 @@ class Tally:
             ("runs completed", self.complete, None, ""),
             ("of these not equal to the undisturbed run", self.unequal, 0, "every series but the wall time, and the events, bit for bit"),
         ]
+        if self.misdrawn is not None:
+            lines.append(("of these drawn otherwise", self.misdrawn, 0, "what the page holds in the end, compared in the same way"))
         return [row(f"{name}: {what}", "", [number], aim=aim, note=note) for what, number, aim, note in lines]
 
 
@@ -107,6 +114,11 @@ def differing(run: Run, whole: Run) -> int:
         equal = (found == expected) | ((found != found) & (expected != expected))
         different |= ~equal.reshape(rows, -1).all(1)
     return int(different.sum()) + run.rows - rows
+
+
+def unlike(run: Run, whole: Run) -> bool:
+    """Whether a run is not the undisturbed one."""
+    return run.rows != whole.rows or differing(run, whole) > 0 or run.events != whole.events
 
 
 def committed(path: Path) -> int:

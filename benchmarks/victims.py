@@ -20,11 +20,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viewer import Viewer
-from visit import dashboard
-
-from cflows_app.main import JOURNAL
-from cflows_app.share import query
 from cflows_core import running
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, Runner
@@ -71,7 +66,7 @@ async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally
             assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
         await runner.paused()
         await runner.close()
-        tally.after_end(path, undisturbed)
+        tally.after_end(path, undisturbed, runner.history)
 
 
 def kill_workers(kills: int, tally: Tally) -> Tally:
@@ -169,6 +164,7 @@ async def _until(true: Callable[[], bool]) -> None:
 
 async def _live(url: str, path: Callable[[], Path | None], server: int, seconds: float) -> int:
     """Open the run's address and press Run, as a visitor does; kill the server so long after the first new commit. What was committed."""
+    from viewer import Viewer
 
     def rows() -> int:
         there = path()
@@ -189,6 +185,11 @@ async def _live(url: str, path: Callable[[], Path | None], server: int, seconds:
 
 def kill_apps(kills: int, tally: Tally) -> Tally:
     """The dashboard's server; its workers notice. Then another one on the same folder, and a visitor who opens the same address."""
+    from visit import dashboard  # here: worker processes import this file, too, and would wait for Panel whenever one is started again
+
+    from cflows_app.main import JOURNAL
+    from cflows_app.share import query
+
     moments, number = random.Random(0), 0
     while tally.kills < kills:
         config = CONFIG.replace(seed=number) if number else CONFIG
