@@ -20,6 +20,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from cflows_core import running
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, Runner
@@ -30,6 +32,8 @@ from cflows_core.store.files import ROOT
 
 if TYPE_CHECKING:
     from faults import Tally
+    from viewer import Viewer
+    from visit import Dashboard
 
 CONFIG = RunConfig(
     dataset="chebyshev", n_train=30, width=4, n_eigs=2, lr=0.3, flows=("discrete", "stable", "central", "rod"), steps=400,
@@ -37,6 +41,7 @@ CONFIG = RunConfig(
 )  # fmt: skip
 LIFE = 1.5  # seconds of computing within which a victim is killed
 PATIENCE = 120.0  # seconds until a run must have gone on
+GONE = 30.0  # seconds until the workers of a killed server must have ended
 
 
 def whole(config: RunConfig = CONFIG) -> Run:
@@ -155,32 +160,42 @@ def kill_schedulers(kills: int, tally: Tally) -> Tally:
     return tally
 
 
-async def _until(true: Callable[[], bool]) -> None:
+async def _until(true: Callable[[], bool], viewer: Viewer) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
-        assert time.monotonic() < end, "a run did not go on"
-        await asyncio.sleep(0.05)
+        if viewer.failures or time.monotonic() > end:
+            raise SystemExit(f"a run did not go on within {PATIENCE:.0f} s: {'; '.join(viewer.failures) or 'its visitor saw no failure'}")
+        await asyncio.sleep(0.02)
 
 
-async def _live(url: str, path: Callable[[], Path | None], server: int, seconds: float) -> int:
-    """Open the run's address and press Run, as a visitor does; kill the server so long after the first new commit. What was committed."""
+async def _visited(server: Dashboard, address: str, rows: Callable[[], int], seconds: float | None, end: int) -> int:
+    """Open the run's address and press Run, as a visitor does; what was committed when it is time to kill the server.
+
+    That is so many `seconds` after the first new commit, or when all rows up to `end` are there.
+    """
     from viewer import Viewer
 
-    def rows() -> int:
-        there = path()
-        with suppress(StoreError):
-            return -1 if there is None else Run.open(there).rows
-        return -1
-
-    before, leave = rows(), asyncio.Event()
-    visit = asyncio.ensure_future(Viewer(url).watch(leave))
-    await _until(lambda: rows() > max(before, 0) or rows() == CONFIG.steps + CONFIG.warm_start + 1)
-    await asyncio.sleep(seconds)
+    before, leave, viewer = rows(), asyncio.Event(), Viewer(server.url + address)
+    visit = asyncio.ensure_future(viewer.watch(leave))
+    await _until(lambda: rows() > max(before, 0), viewer)
+    if seconds is None:
+        await _until(lambda: rows() == end, viewer)
+    else:
+        await asyncio.sleep(seconds)
     known = rows()
-    os.kill(server, signal.SIGKILL)
+    if seconds is not None:
+        await asyncio.to_thread(_kill_server, server.pid)
     leave.set()
     await visit
     return known
+
+
+def _kill_server(pid: int) -> None:
+    """Kill it; its workers end by themselves."""
+    workers = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    if alive := psutil.wait_procs(workers, timeout=GONE)[1]:
+        raise SystemExit(f"{GONE:.0f} s after their server's end, there are still {', '.join(map(str, alive))}")
 
 
 def kill_apps(kills: int, tally: Tally) -> Tally:
@@ -196,19 +211,21 @@ def kill_apps(kills: int, tally: Tally) -> Tally:
         number += 1
         undisturbed = whole(config)
         with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
-            journal = Path(folder) / JOURNAL
+            journal, complete = Path(folder) / JOURNAL, False
 
-            def path(journal: Path = journal) -> Path | None:
-                return max(journal.glob(f"*/{ROOT}"), key=lambda root: root.stat().st_size).parent if journal.exists() else None
+            def rows(journal: Path = journal) -> int:
+                with suppress(StoreError):
+                    return max((Run.open(root.parent).rows for root in journal.glob(f"*/{ROOT}")), default=-1)
+                return -1
 
-            while tally.kills < kills:
-                with dashboard("--runs", folder) as server:
-                    known = asyncio.run(_live(f"{server.url}?{query(config)}", path, server.pid, moments.uniform(0.0, LIFE)))
-                there = path()
-                assert there is not None
-                tally.after_kill(there, known, undisturbed)
-                print(f"kill {tally.kills}: {known} steps were committed, {Run.open(there).rows} are", flush=True)
-                if known == undisturbed.rows:
-                    tally.after_end(there, undisturbed)
-                    break
+            while not complete:
+                seconds = moments.uniform(0.0, LIFE) if tally.kills < kills else None
+                with dashboard("--runs", folder, warm=0.0) as server:
+                    known = asyncio.run(_visited(server, f"?{query(config)}", rows, seconds, undisturbed.rows))
+                complete = rows() == undisturbed.rows
+                (path,) = (root.parent for root in journal.glob(f"*/{ROOT}"))  # else the run was begun again
+                if seconds is not None:
+                    tally.after_kill(path, known, undisturbed)
+                    print(f"kill {tally.kills}: {known} steps were committed, {rows()} are", flush=True)
+            tally.after_end(path, undisturbed)
     return tally
