@@ -24,6 +24,7 @@ import torch
 
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, dask_cluster
+from cflows_core.engine.journal import Journal
 from cflows_core.errors import ConfigError, DataError, EngineError
 from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
@@ -249,6 +250,41 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
         assert Run.open(out).series("discrete", "loss").tolist() == seen
         twin = Simulation(config)
         assert [frame.flows["discrete"]["loss"] for frame in twin.advance(steps=len(seen))] == seen
+
+    loop.do(scenario(), timeout=280)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_worker_killed_while_its_run_is_forked(loop: Loop, tmp_path: Path) -> None:
+    """The fork waits in the worker for the actor that takes it: both runs go on elsewhere, and neither waits for a worker that is gone."""
+
+    async def scenario() -> None:
+        async with await Engine.local() as engine:
+            engine.journal = Journal(tmp_path)
+            runner = await engine.start(LONG)
+            await runner.step(12)
+            pid, kills, copy = runner.info["pid"], [], engine.journal.copy
+
+            def kill_and_copy(*args: Any) -> Path:
+                if not kills:
+                    kills.append(os.kill(pid, signal.SIGKILL))
+                return copy(*args)
+
+            engine.journal.copy = kill_and_copy  # type: ignore[method-assign]
+            begin = time.monotonic()
+            twin = await runner.fork()
+            assert time.monotonic() - begin < dask_cluster.PLACE_SECONDS
+            assert len(kills) == 1
+            await twin.set(lr=0.05)
+            await twin.step(8)
+            await runner.step(8)
+            for version in (runner, twin):
+                assert version.info["pid"] != pid
+                assert version.history.steps.tolist() == list(range(20))
+                expected = [frame.flows["discrete"]["loss"] for frame in Simulation(version.config).advance(steps=20)]
+                assert version.history.series("discrete", "loss").tolist() == expected
+            assert twin.config.changes == ((12, "lr", 0.05),)
 
     loop.do(scenario(), timeout=280)
 
