@@ -49,11 +49,11 @@ def whole(config: RunConfig = CONFIG) -> Run:
     return running.run(config, progress=False)
 
 
-async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally: Tally, kill: Callable[[Runner], Awaitable[None]]) -> None:
+async def killed_again_and_again(engine: Engine, folder: Path, tally: Tally, kill: Callable[[Runner], Awaitable[None]]) -> None:
     """Runs of an engine, whose `kill` ends what they depend on and brings back what nobody else does."""
     undisturbed, moments = await asyncio.to_thread(whole), random.Random(0)
     engine.journal = Journal(folder)
-    while tally.kills < kills:
+    while not tally.enough:
         runner = await engine.start(CONFIG, share=False)
         assert runner.out is not None
         path = Path(runner.out)
@@ -61,12 +61,16 @@ async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally
         while not runner.finished:
             assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
             await asyncio.sleep(moments.uniform(0.0, LIFE))
-            if runner.finished or tally.kills == kills:
+            if runner.finished or tally.enough:
                 break
-            known = Run.open(path).rows if path.exists() else -1
+            known, pid = Run.open(path).rows if path.exists() else -1, runner.info["pid"]
             await kill(runner)
             tally.after_kill(path, known, undisturbed)
             print(f"kill {tally.kills}: {known} steps were committed, the page shows {len(runner.history)}", flush=True)
+            end = time.monotonic() + PATIENCE
+            while runner.info["pid"] == pid and not (runner.error or runner.finished):  # what was computed before may still arrive
+                assert time.monotonic() < end, "a run did not go on"
+                await asyncio.sleep(0.02)
         while not runner.finished:
             assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
         await runner.paused()
@@ -74,7 +78,7 @@ async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally
         tally.after_end(path, undisturbed, runner.history)
 
 
-def kill_workers(kills: int, tally: Tally) -> Tally:
+def kill_workers(tally: Tally) -> None:
     """The only worker process of an engine."""
 
     async def kill(runner: Runner) -> None:
@@ -82,11 +86,10 @@ def kill_workers(kills: int, tally: Tally) -> Tally:
 
     async def play(folder: Path) -> None:
         async with await Engine.local(1) as engine:
-            await killed_again_and_again(kills, engine, folder, tally, kill)
+            await killed_again_and_again(engine, folder, tally, kill)
 
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         asyncio.run(play(Path(folder)))
-    return tally
 
 
 class Cluster:
@@ -138,7 +141,7 @@ async def connected(cluster: Cluster) -> AsyncIterator[Engine]:
         await engine.close()
 
 
-def kill_schedulers(kills: int, tally: Tally) -> Tally:
+def kill_schedulers(tally: Tally) -> None:
     """The scheduler of a cluster that is not the engine's own; its worker goes with it, and a supervisor starts both again."""
 
     async def play(folder: Path) -> None:
@@ -150,14 +153,13 @@ def kill_schedulers(kills: int, tally: Tally) -> Tally:
 
         try:
             async with connected(cluster) as engine:
-                await killed_again_and_again(kills, engine, folder / "journal", tally, kill)
+                await killed_again_and_again(engine, folder / "journal", tally, kill)
         finally:
             for process in cluster.processes:
                 process.kill()
 
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         asyncio.run(play(Path(folder)))
-    return tally
 
 
 async def _until(true: Callable[[], bool], viewer: Viewer) -> None:
@@ -198,7 +200,7 @@ def _kill_server(pid: int) -> None:
         raise SystemExit(f"{GONE:.0f} s after their server's end, there are still {', '.join(map(str, alive))}")
 
 
-def kill_apps(kills: int, tally: Tally) -> Tally:
+def kill_apps(tally: Tally) -> None:
     """The dashboard's server; its workers notice. Then another one on the same folder, and a visitor who opens the same address."""
     from visit import dashboard  # here: worker processes import this file, too, and would wait for Panel whenever one is started again
 
@@ -206,7 +208,7 @@ def kill_apps(kills: int, tally: Tally) -> Tally:
     from cflows_app.share import query
 
     moments, number = random.Random(0), 0
-    while tally.kills < kills:
+    while not tally.enough:
         config = CONFIG.replace(seed=number) if number else CONFIG
         number += 1
         undisturbed = whole(config)
@@ -219,7 +221,7 @@ def kill_apps(kills: int, tally: Tally) -> Tally:
                 return -1
 
             while not complete:
-                seconds = moments.uniform(0.0, LIFE) if tally.kills < kills else None
+                seconds = moments.uniform(0.0, LIFE) if not tally.enough else None
                 with dashboard("--runs", folder, warm=0.0) as server:
                     known = asyncio.run(_visited(server, f"?{query(config)}", rows, seconds, undisturbed.rows))
                 complete = rows() == undisturbed.rows
@@ -228,4 +230,3 @@ def kill_apps(kills: int, tally: Tally) -> Tally:
                     tally.after_kill(path, known, undisturbed)
                     print(f"kill {tally.kills}: {known} steps were committed, {rows()} are", flush=True)
             tally.after_end(path, undisturbed)
-    return tally
