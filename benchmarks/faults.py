@@ -221,9 +221,11 @@ def main() -> None:
     rows: list[Row] = []
     for name in arguments.victims or VICTIMS:
         tally = Tally(arguments.kills, time.monotonic() + 60 * arguments.minutes)
-        VICTIMS[name](tally)
-        rows += tally.rows(name)
-    report("faults", rows)
+        try:
+            VICTIMS[name](tally)
+        finally:  # what was found before something went wrong
+            rows += tally.rows(name)
+            report("faults", rows)
 
 
 if __name__ == "__main__":

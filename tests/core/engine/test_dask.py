@@ -25,6 +25,7 @@ import torch
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, dask_cluster
 from cflows_core.engine.journal import Journal
+from cflows_core.engine.queue import Queue
 from cflows_core.errors import ConfigError, DataError, EngineError
 from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
@@ -250,6 +251,36 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
         assert Run.open(out).series("discrete", "loss").tolist() == seen
         twin = Simulation(config)
         assert [frame.flows["discrete"]["loss"] for frame in twin.advance(steps=len(seen))] == seen
+
+    loop.do(scenario(), timeout=280)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_killed_worker_of_two_runs_that_take_turns(loop: Loop, tmp_path: Path) -> None:
+    """One of them computes, the other waits in the queue when their worker dies: both go on, and are what they had been alone."""
+    configs = [SMALL.replace(steps=60, seed=seed, checkpoint_every=5) for seed in (0, 1)]
+
+    async def scenario() -> None:
+        async with await Engine.local() as engine:
+            engine.journal, engine.queue = Journal(tmp_path), Queue(places=1, quantum=0.1)
+            runners = [await engine.start(config, owner=str(config.seed)) for config in configs]
+            for runner in runners:
+                runner.speed = 20  # else one of them may have finished before the first kill
+                runner.run()
+            for goal in (5, 25):
+                for runner in runners:
+                    assert await runner.wait_for(goal, 60), runner.error
+                os.kill(runners[0].info["pid"], signal.SIGKILL)
+                lost = runners[0].info["pid"]
+                while any(runner.info["pid"] == lost for runner in runners):
+                    await asyncio.sleep(0.05)
+            for runner, config in zip(runners, configs, strict=True):
+                assert await runner.wait_for(62, 60), runner.error
+                await runner.paused()
+                expected = [frame.flows["central"]["loss"] for frame in list(Simulation(config)) if "central" in frame.flows]
+                assert runner.history.steps.tolist() == list(range(63))
+                assert runner.history.series("central", "loss")[-len(expected) :].tolist() == expected
 
     loop.do(scenario(), timeout=280)
 
