@@ -7,8 +7,10 @@ import re
 import shutil
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ ENDING = ".zarr"
 NAMED = re.compile(r"\w[\w+=. -]{0,79}")  # what a run may be called when it is kept
 LONGEST = 255  # bytes of a file's name
 REMEMBERED = 8  # opened runs
+REMAINS = 3600.0  # seconds after which nobody is at work any more on what is half written, or half deleted
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Shelf:
         try:
             self._must_be_new(path)
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._remove_remains()
             with tempfile.TemporaryDirectory(prefix=".keeping-", dir=self.folder) as folder:
                 written = Path(folder) / path.name
                 write(written)
@@ -112,12 +116,19 @@ class Shelf:
         except OSError as problem:
             raise StoreError(f"The run `{name}` cannot be deleted ({_reason(problem)}): delete {path} by hand.") from problem
         try:
-            (path / ROOT).unlink()  # from here on it is no run, however far the rest comes
-            shutil.rmtree(path)
+            with tempfile.TemporaryDirectory(prefix=".deleting-", dir=self.folder) as folder:
+                path.rename(Path(folder) / name)  # from here on its name is free, however far the rest comes
         except OSError as problem:
             raise StoreError(f"The run `{name}` cannot be deleted whole ({_reason(problem)}): delete {path} by hand.") from problem
         finally:
             lock.release()
+
+    def _remove_remains(self) -> None:
+        """Delete what servers that were killed here had begun to write, or to delete."""
+        for left in (*self.folder.glob(".keeping-*"), *self.folder.glob(".deleting-*")):
+            with suppress(OSError):  # another server has done it
+                if time.time() - left.stat().st_mtime > REMAINS:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _must_be_new(self, path: Path) -> None:
         if path.exists():

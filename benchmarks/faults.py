@@ -2,10 +2,11 @@
 
 python benchmarks/faults.py                      100 kills of each kind of process
 python benchmarks/faults.py run --kills 20       of `cflows run` and `cflows resume` alone
+python benchmarks/faults.py app --minutes 20     as many as there is time for
 
 A process computes and records; at a random moment it is killed, its store is opened, compared with an undisturbed run's and resumed, to be
-killed again, until it is complete; then the next run begins. A further kind of victim is a function from the number of kills to a Tally,
-named in VICTIMS.
+killed again, until it is complete; then the next run begins. A further kind of victim is a function that fills a Tally until that is
+enough, named in VICTIMS.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from victims import kill_apps, kill_schedulers, kill_workers
 
 from cflows_core import cli
 from cflows_core.errors import StoreError
+from cflows_core.history import History
 from cflows_core.store import Run
 from cflows_core.store.check import check
 from cflows_core.store.document import is_unborn
+from cflows_core.store.export import recorded
 from cflows_core.store.files import writer
 
 PROBLEM = ("--dataset", "chebyshev", "--n-train", "30", "--width", "4", "--n-eigs", "2", "--lr", "0.3", "--flows", "stable,central,rod")
@@ -47,8 +50,11 @@ class Tally:
 
     lost: steps that were committed before a kill and are not there after it, or differ from the undisturbed run's. failed: stores that did
     not open. harmed: stores in which `cflows check` finds more than leftovers. unequal: complete runs that are not the undisturbed one.
+    misdrawn: of those that somebody watched, histories on the page that are not. wanted, end: kills that are enough, time that is.
     """
 
+    wanted: int = 100
+    end: float = float("inf")
     kills: int = 0
     committed: int = 0
     lost: int = 0
@@ -56,7 +62,13 @@ class Tally:
     harmed: int = 0
     complete: int = 0
     unequal: int = 0
+    misdrawn: int | None = None
     during: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def enough(self) -> bool:
+        """Whether the run at hand is to be completed, and no other to be begun."""
+        return self.kills >= self.wanted or time.monotonic() > self.end
 
     def after_kill(self, path: Path, known: int, whole: Run) -> None:
         """Count a kill: `known` steps were committed at `path` before it, -1 if there was no run yet; `whole` is the undisturbed run."""
@@ -74,11 +86,12 @@ class Tally:
             self.harmed += 1
             print(f"not whole: {'; '.join(finding.what for finding in found.findings)}", flush=True)
 
-    def after_end(self, path: Path, whole: Run) -> None:
-        """Count a complete run: is it the undisturbed one, bit for bit?"""
-        run = Run.open(path)
+    def after_end(self, path: Path, whole: Run, drawn: History | None = None) -> None:
+        """Count a complete run: is it the undisturbed one, bit for bit, and is that what was drawn meanwhile?"""
         self.complete += 1
-        self.unequal += run.rows != whole.rows or differing(run, whole) > 0 or run.events != whole.events
+        self.unequal += unlike(Run.open(path), whole)
+        if drawn is not None:
+            self.misdrawn = (self.misdrawn or 0) + unlike(recorded(drawn, whole.config, {}), whole)
 
     def rows(self, name: str) -> list[Row]:
         when = ", ".join(f"{count} after {moment}" for moment, count in self.during.items())
@@ -91,6 +104,8 @@ class Tally:
             ("runs completed", self.complete, None, ""),
             ("of these not equal to the undisturbed run", self.unequal, 0, "every series but the wall time, and the events, bit for bit"),
         ]
+        if self.misdrawn is not None:
+            lines.append(("of these drawn otherwise", self.misdrawn, 0, "what the page holds in the end, compared in the same way"))
         return [row(f"{name}: {what}", "", [number], aim=aim, note=note) for what, number, aim, note in lines]
 
 
@@ -107,6 +122,11 @@ def differing(run: Run, whole: Run) -> int:
         equal = (found == expected) | ((found != found) & (expected != expected))
         different |= ~equal.reshape(rows, -1).all(1)
     return int(different.sum()) + run.rows - rows
+
+
+def unlike(run: Run, whole: Run) -> bool:
+    """Whether a run is not the undisturbed one."""
+    return run.rows != whole.rows or differing(run, whole) > 0 or run.events != whole.events
 
 
 def committed(path: Path) -> int:
@@ -156,19 +176,19 @@ def live(process: Process, path: Path, beginning: str, moments: random.Random) -
     time.sleep(moments.uniform(0.0, LIFE))
 
 
-def kill_runs(kills: int) -> Tally:
+def kill_runs(tally: Tally) -> None:
     """`cflows run`, then `cflows resume`, each killed at a random moment, until the run is complete; and so on."""
-    tally, moments = Tally(), random.Random(0)
+    moments = random.Random(0)
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         undisturbed = Path(folder) / "undisturbed.zarr"
         cli.main(["run", *PLAN, "--out", str(undisturbed), "--quiet"])  # here, so that the victims inherit what is compiled
         whole = Run.open(undisturbed)
         whole.columns()
-        while tally.kills < kills:
+        while not tally.enough:
             path = Path(folder) / f"{tally.complete}.zarr"
             while committed(path) < whole.rows:
                 process = start("resume", path) if committed(path) >= 0 else start("run", *PLAN, "--out", path)
-                if tally.kills == kills:
+                if tally.enough:
                     finish(process)
                     break
                 (beginning,) = moments.choices(list(BEGINNINGS), list(BEGINNINGS.values()))
@@ -184,27 +204,28 @@ def kill_runs(kills: int) -> Tally:
                     tally.after_kill(path, known, whole)
                     print(f"kill {tally.kills}, after {beginning}: {known} steps were committed, {committed(path)} are", flush=True)
             tally.after_end(path, whole)
-    return tally
 
 
-VICTIMS: dict[str, Callable[[int], Tally]] = {
-    "run": kill_runs,
-    "worker": lambda kills: kill_workers(kills, Tally()),
-    "scheduler": lambda kills: kill_schedulers(kills, Tally()),
-    "app": lambda kills: kill_apps(kills, Tally()),
-}
+VICTIMS: dict[str, Callable[[Tally], None]] = {"run": kill_runs, "worker": kill_workers, "scheduler": kill_schedulers, "app": kill_apps}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("victims", nargs="*", metavar="victim", help=f"of {', '.join(VICTIMS)}; all without one")
     parser.add_argument("--kills", type=int, default=100, help="of each kind (100)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="for each kind, after which no further process is killed")
     arguments = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch's threads for a GPU outlive no fork
     if unknown := set(arguments.victims) - set(VICTIMS):
         parser.error(f"there is no victim {', '.join(sorted(unknown))}: take {', '.join(VICTIMS)}")
-    rows = [line for name in arguments.victims or VICTIMS for line in VICTIMS[name](arguments.kills).rows(name)]
-    report("faults", rows)
+    rows: list[Row] = []
+    for name in arguments.victims or VICTIMS:
+        tally = Tally(arguments.kills, time.monotonic() + 60 * arguments.minutes)
+        try:
+            VICTIMS[name](tally)
+        finally:  # what was found before something went wrong
+            rows += tally.rows(name)
+            report("faults", rows)
 
 
 if __name__ == "__main__":

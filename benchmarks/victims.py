@@ -20,11 +20,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from viewer import Viewer
-from visit import dashboard
+import psutil
 
-from cflows_app.main import JOURNAL
-from cflows_app.share import query
 from cflows_core import running
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, Runner
@@ -35,6 +32,8 @@ from cflows_core.store.files import ROOT
 
 if TYPE_CHECKING:
     from faults import Tally
+    from viewer import Viewer
+    from visit import Dashboard
 
 CONFIG = RunConfig(
     dataset="chebyshev", n_train=30, width=4, n_eigs=2, lr=0.3, flows=("discrete", "stable", "central", "rod"), steps=400,
@@ -42,6 +41,7 @@ CONFIG = RunConfig(
 )  # fmt: skip
 LIFE = 1.5  # seconds of computing within which a victim is killed
 PATIENCE = 120.0  # seconds until a run must have gone on
+GONE = 30.0  # seconds until the workers of a killed server must have ended
 
 
 def whole(config: RunConfig = CONFIG) -> Run:
@@ -49,11 +49,11 @@ def whole(config: RunConfig = CONFIG) -> Run:
     return running.run(config, progress=False)
 
 
-async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally: Tally, kill: Callable[[Runner], Awaitable[None]]) -> None:
+async def killed_again_and_again(engine: Engine, folder: Path, tally: Tally, kill: Callable[[Runner], Awaitable[None]]) -> None:
     """Runs of an engine, whose `kill` ends what they depend on and brings back what nobody else does."""
     undisturbed, moments = await asyncio.to_thread(whole), random.Random(0)
     engine.journal = Journal(folder)
-    while tally.kills < kills:
+    while not tally.enough:
         runner = await engine.start(CONFIG, share=False)
         assert runner.out is not None
         path = Path(runner.out)
@@ -61,20 +61,24 @@ async def killed_again_and_again(kills: int, engine: Engine, folder: Path, tally
         while not runner.finished:
             assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
             await asyncio.sleep(moments.uniform(0.0, LIFE))
-            if runner.finished or tally.kills == kills:
+            if runner.finished or tally.enough:
                 break
-            known = Run.open(path).rows if path.exists() else -1
+            known, pid = Run.open(path).rows if path.exists() else -1, runner.info["pid"]
             await kill(runner)
             tally.after_kill(path, known, undisturbed)
             print(f"kill {tally.kills}: {known} steps were committed, the page shows {len(runner.history)}", flush=True)
+            end = time.monotonic() + PATIENCE
+            while runner.info["pid"] == pid and not (runner.error or runner.finished):  # what was computed before may still arrive
+                assert time.monotonic() < end, "a run did not go on"
+                await asyncio.sleep(0.02)
         while not runner.finished:
             assert await runner.wait_for(len(runner.history) + 1, PATIENCE) or runner.finished, runner.error
         await runner.paused()
         await runner.close()
-        tally.after_end(path, undisturbed)
+        tally.after_end(path, undisturbed, runner.history)
 
 
-def kill_workers(kills: int, tally: Tally) -> Tally:
+def kill_workers(tally: Tally) -> None:
     """The only worker process of an engine."""
 
     async def kill(runner: Runner) -> None:
@@ -82,11 +86,10 @@ def kill_workers(kills: int, tally: Tally) -> Tally:
 
     async def play(folder: Path) -> None:
         async with await Engine.local(1) as engine:
-            await killed_again_and_again(kills, engine, folder, tally, kill)
+            await killed_again_and_again(engine, folder, tally, kill)
 
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         asyncio.run(play(Path(folder)))
-    return tally
 
 
 class Cluster:
@@ -138,7 +141,7 @@ async def connected(cluster: Cluster) -> AsyncIterator[Engine]:
         await engine.close()
 
 
-def kill_schedulers(kills: int, tally: Tally) -> Tally:
+def kill_schedulers(tally: Tally) -> None:
     """The scheduler of a cluster that is not the engine's own; its worker goes with it, and a supervisor starts both again."""
 
     async def play(folder: Path) -> None:
@@ -150,64 +153,80 @@ def kill_schedulers(kills: int, tally: Tally) -> Tally:
 
         try:
             async with connected(cluster) as engine:
-                await killed_again_and_again(kills, engine, folder / "journal", tally, kill)
+                await killed_again_and_again(engine, folder / "journal", tally, kill)
         finally:
             for process in cluster.processes:
                 process.kill()
 
     with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
         asyncio.run(play(Path(folder)))
-    return tally
 
 
-async def _until(true: Callable[[], bool]) -> None:
+async def _until(true: Callable[[], bool], viewer: Viewer) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
-        assert time.monotonic() < end, "a run did not go on"
-        await asyncio.sleep(0.05)
+        if viewer.failures or time.monotonic() > end:
+            raise SystemExit(f"a run did not go on within {PATIENCE:.0f} s: {'; '.join(viewer.failures) or 'its visitor saw no failure'}")
+        await asyncio.sleep(0.02)
 
 
-async def _live(url: str, path: Callable[[], Path | None], server: int, seconds: float) -> int:
-    """Open the run's address and press Run, as a visitor does; kill the server so long after the first new commit. What was committed."""
+async def _visited(server: Dashboard, address: str, rows: Callable[[], int], seconds: float | None, end: int) -> int:
+    """Open the run's address and press Run, as a visitor does; what was committed when it is time to kill the server.
 
-    def rows() -> int:
-        there = path()
-        with suppress(StoreError):
-            return -1 if there is None else Run.open(there).rows
-        return -1
+    That is so many `seconds` after the first new commit, or when all rows up to `end` are there.
+    """
+    from viewer import Viewer
 
-    before, leave = rows(), asyncio.Event()
-    visit = asyncio.ensure_future(Viewer(url).watch(leave))
-    await _until(lambda: rows() > max(before, 0) or rows() == CONFIG.steps + CONFIG.warm_start + 1)
-    await asyncio.sleep(seconds)
+    before, leave, viewer = rows(), asyncio.Event(), Viewer(server.url + address)
+    visit = asyncio.ensure_future(viewer.watch(leave))
+    await _until(lambda: rows() > max(before, 0), viewer)
+    if seconds is None:
+        await _until(lambda: rows() == end, viewer)
+    else:
+        await asyncio.sleep(seconds)
     known = rows()
-    os.kill(server, signal.SIGKILL)
+    if seconds is not None:
+        await asyncio.to_thread(_kill_server, server.pid)
     leave.set()
     await visit
     return known
 
 
-def kill_apps(kills: int, tally: Tally) -> Tally:
+def _kill_server(pid: int) -> None:
+    """Kill it; its workers end by themselves."""
+    workers = psutil.Process(pid).children(recursive=True)
+    os.kill(pid, signal.SIGKILL)
+    if alive := psutil.wait_procs(workers, timeout=GONE)[1]:
+        raise SystemExit(f"{GONE:.0f} s after their server's end, there are still {', '.join(map(str, alive))}")
+
+
+def kill_apps(tally: Tally) -> None:
     """The dashboard's server; its workers notice. Then another one on the same folder, and a visitor who opens the same address."""
+    from visit import dashboard  # here: worker processes import this file, too, and would wait for Panel whenever one is started again
+
+    from cflows_app.main import JOURNAL
+    from cflows_app.share import query
+
     moments, number = random.Random(0), 0
-    while tally.kills < kills:
+    while not tally.enough:
         config = CONFIG.replace(seed=number) if number else CONFIG
         number += 1
         undisturbed = whole(config)
         with tempfile.TemporaryDirectory(prefix="cflows-faults-") as folder:
-            journal = Path(folder) / JOURNAL
+            journal, complete = Path(folder) / JOURNAL, False
 
-            def path(journal: Path = journal) -> Path | None:
-                return max(journal.glob(f"*/{ROOT}"), key=lambda root: root.stat().st_size).parent if journal.exists() else None
+            def rows(journal: Path = journal) -> int:
+                with suppress(StoreError):
+                    return max((Run.open(root.parent).rows for root in journal.glob(f"*/{ROOT}")), default=-1)
+                return -1
 
-            while tally.kills < kills:
-                with dashboard("--runs", folder) as server:
-                    known = asyncio.run(_live(f"{server.url}?{query(config)}", path, server.pid, moments.uniform(0.0, LIFE)))
-                there = path()
-                assert there is not None
-                tally.after_kill(there, known, undisturbed)
-                print(f"kill {tally.kills}: {known} steps were committed, {Run.open(there).rows} are", flush=True)
-                if known == undisturbed.rows:
-                    tally.after_end(there, undisturbed)
-                    break
-    return tally
+            while not complete:
+                seconds = moments.uniform(0.0, LIFE) if not tally.enough else None
+                with dashboard("--runs", folder, warm=0.0) as server:
+                    known = asyncio.run(_visited(server, f"?{query(config)}", rows, seconds, undisturbed.rows))
+                complete = rows() == undisturbed.rows
+                (path,) = (root.parent for root in journal.glob(f"*/{ROOT}"))  # else the run was begun again
+                if seconds is not None:
+                    tally.after_kill(path, known, undisturbed)
+                    print(f"kill {tally.kills}: {known} steps were committed, {rows()} are", flush=True)
+            tally.after_end(path, undisturbed)

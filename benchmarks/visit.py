@@ -37,15 +37,20 @@ class Dashboard:
 
 
 @contextmanager
-def dashboard(*options: str | Path, script: Path | None = None, environment: Mapping[str, str] | None = None) -> Iterator[Dashboard]:
-    """`cflows app` with these options on a free port of this machine, its worker warm. script: to be run instead of the package."""
+def dashboard(
+    *options: str | Path, script: Path | None = None, environment: Mapping[str, str] | None = None, warm: float = WARM
+) -> Iterator[Dashboard]:
+    """`cflows app` with these options on a free port of this machine, its worker warm after `warm` seconds.
+
+    script: to be run instead of the package.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     if "--runs" not in options:  # what was computed before would be found again
         with (
             tempfile.TemporaryDirectory(prefix="cflows-benchmark-") as folder,
-            dashboard(*options, "--runs", folder, script=script, environment=environment) as own,
+            dashboard(*options, "--runs", folder, script=script, environment=environment, warm=warm) as own,
         ):
             yield own
         return
@@ -70,7 +75,7 @@ def dashboard(*options: str | Path, script: Path | None = None, environment: Map
                     raise RuntimeError(f"{' '.join(command)} ended at once") from None
                 time.sleep(0.05)
         found = Dashboard(found.url, process.pid, time.perf_counter() - begin)
-        time.sleep(WARM)
+        time.sleep(warm)
         yield found
     finally:
         process.terminate()

@@ -61,7 +61,7 @@ class Simulation:
         else:
             problem = build_problem(config)
         self.config, self.problem = config, problem
-        self._own_objective, self._schedule = objective is not None, schedule
+        self.own_objective, self._schedule = objective is not None, schedule
         self.objective = problem.objective
         self.step = 0
         self.wall_time = 0.0
@@ -267,7 +267,7 @@ class Simulation:
         return {
             "version": CHECKPOINT_VERSION,
             "config": self.config.to_json(),
-            "own_objective": self._own_objective,
+            "own_objective": self.own_objective,
             "own_schedule": self._schedule is not None,
             "step": self.step,
             "emitted": self._emitted,
@@ -299,7 +299,7 @@ class Simulation:
             raise StoreError(f"This run {needs}: load it as Simulation.load(path{'' if schedule else ', schedule=function'}).")
         config = RunConfig.from_json(checkpoint["config"])
         simulation = object.__new__(cls)
-        simulation.config, simulation._own_objective, simulation._schedule = config, objective is not None, schedule
+        simulation.config, simulation.own_objective, simulation._schedule = config, objective is not None, schedule
         states = {name: from_plain(FLOWS[name].state_type, plain) for name, plain in checkpoint["states"].items()}
         simulation.problem = build_problem(config) if objective is None else Problem(objective, states["discrete"].point.w)
         simulation.objective = simulation.problem.objective

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import multiprocessing
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,11 +177,12 @@ class DaskCluster:
         future = self.client.submit(SimulationActor, self.threads, self.problems, actor=True, pure=False, **where)
         try:
             with self.client.as_current():  # an actor's handle looks for its client while it is unpacked
-                actor = await asyncio.wait_for(future.result(), PLACE_SECONDS)
+                actor = await _placed(future, near)
         except TimeoutError:
             future.release()
             raise EngineError(f"No worker was free within {PLACE_SECONDS:.0f} s: wait until one is, or start more of them.") from None
         except RuntimeError as problem:  # killed meanwhile
+            future.release()
             raise WorkerLost("The worker process was lost.") from problem
         return DaskHandle(actor, future, actor._address)
 
@@ -201,6 +203,20 @@ class DaskCluster:
         for part in (self.client, self.cluster):
             if part is not None:
                 await _close(part)
+
+
+async def _placed(future: Any, near: Handle | None) -> Any:
+    """The actor that a worker makes. Raises TimeoutError, and RuntimeError once there is no worker that could."""
+    placing, end = asyncio.ensure_future(future.result()), time.monotonic() + PLACE_SECONDS
+    try:
+        while not (await asyncio.wait({placing}, timeout=WATCH_SECONDS))[0]:
+            if near is not None and near.lost:
+                raise RuntimeError("the worker that was asked for is gone")
+            if time.monotonic() > end:
+                raise TimeoutError
+        return placing.result()
+    finally:
+        placing.cancel()
 
 
 def _resources(dask_worker: Any) -> dict[str, float]:

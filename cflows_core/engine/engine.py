@@ -17,8 +17,8 @@ from cflows_core.engine.backends import Backend, Handle, InProcess, WorkerLost
 from cflows_core.engine.dask_cluster import DaskCluster
 from cflows_core.engine.journal import Journal
 from cflows_core.engine.queue import Queue
-from cflows_core.engine.runner import Runner
-from cflows_core.errors import CflowsError, ConfigError, EngineError, StoreError
+from cflows_core.engine.runner import LOSSES, Runner
+from cflows_core.errors import CflowsError, ConfigError, StoreError
 from cflows_core.history import History
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class Engine:
         path = None
         for anew in (not share, True):  # what is there may turn out not to be gone on with
             try:
-                place, there = await asyncio.to_thread(self.journal.place, config, base, anew)
+                place, there = await asyncio.to_thread(self.journal.place, config, base, anew, self._stores())
                 if there:
                     return await self._resumed(os.fspath(place), True, None, history, owner)
                 path = os.fspath(place)
@@ -221,9 +221,7 @@ class Engine:
             handle = await self.backend.place(near, args[0]["device"] if method == "start" else "auto")
             state = await handle.call(method, *args)
         except WorkerLost as lost:
-            raise EngineError(
-                "The worker process was lost while it prepared this run (killed, or out of memory): start it again."
-            ) from lost
+            raise WorkerLost("The worker process was lost while it prepared this run (killed, or out of memory): start it again.") from lost
         except CflowsError:
             if handle is not None:
                 with suppress(CflowsError):
@@ -252,13 +250,19 @@ class Engine:
 
     async def _fork(self, runner: Runner, out: str | None, owner: str, share: bool) -> Runner:
         """See `Runner.fork`."""
+        for _ in range(LOSSES):
+            with suppress(WorkerLost):  # with the fork that waited in it; the run itself goes on elsewhere, to be forked there
+                return await self._forked(runner, out, owner, share)
+        return await self._forked(runner, out, owner, share)
+
+    async def _forked(self, runner: Runner, out: str | None, owner: str, share: bool) -> Runner:
         async with runner._turn:  # the simulation must not go on meanwhile
             token = await runner._call("park")
             copied = None
             if out is None and runner.out is not None and self.journal is not None:
                 await runner._call("commit")
                 try:
-                    copied = os.fspath(await asyncio.to_thread(self.journal.copy, Path(runner.out), runner.config))
+                    copied = os.fspath(await asyncio.to_thread(self.journal.copy, Path(runner.out), runner.config, self._stores()))
                 except StoreError as problem:
                     logger.warning("%s", problem)
             history = runner.history.copy()
@@ -274,6 +278,10 @@ class Engine:
             raise
         fork.speed = runner.speed
         return fork
+
+    def _stores(self) -> frozenset[Path]:
+        """Where open runs are stored, also those whose worker was lost, which nobody writes until they are asked for again."""
+        return frozenset(Path(runner.out) for runner in self._runners if runner.out is not None)
 
     def _forget(self, runner: Runner) -> None:
         if runner in self._runners:

@@ -87,10 +87,10 @@ class SimulationHost:
 
         if out is None:
             return cls(simulation, None)
-        if not behind:
-            return cls(simulation, Recorder(out, simulation.config, Facts.of(simulation.objective).to_plain()))
-        recorder = Recorder.reopen(out)
-        recorder.checkpoint(simulation)
+        meta = {**Facts.of(simulation.objective).to_plain(), "own_objective": simulation.own_objective}
+        recorder = Recorder.reopen(out) if behind else Recorder(out, simulation.config, meta)
+        if simulation.step_number:  # a fork, whose beginning its store may lack
+            recorder.checkpoint(simulation)
         return cls(simulation, recorder)
 
     def state(self) -> dict[str, Any]:

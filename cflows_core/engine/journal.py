@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import uuid
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class _Entry:
 class Journal:
     """The runs in `folder`, each at `HASH-NUMBER.zarr`. Where they take more than `room` bytes, the oldest that nobody writes are deleted.
 
+    in_use, of several methods: stores that must not be deleted, though nobody may write them just now.
     Its methods read and write files: call them in a thread. Any of them may be called from several at a time.
     """
 
@@ -46,17 +48,19 @@ class Journal:
         found = [(entry.rows, name) for name, entry in self._entries().items() if entry.hash == config.hash and not self._written(name)]
         return self.folder / max(found)[1] if found else None
 
-    def new(self, config: RunConfig) -> Path:
+    def new(self, config: RunConfig, in_use: Collection[Path] = ()) -> Path:
         """A path for a run to be stored at; makes room for it. Raises StoreError where the folder cannot be written."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._make_room()
+            self._make_room(in_use)
         except OSError as problem:
             reason = (problem.strerror or str(problem)).lower()
             raise StoreError(f"Runs cannot be stored in {self.folder} ({reason}): make room, or choose another folder.") from problem
         return self.folder / f"{config.hash[:_SHORT]}-{uuid.uuid4().hex[:8]}.zarr"
 
-    def place(self, config: RunConfig, base: str | os.PathLike[str] | None = None, anew: bool = False) -> tuple[Path, bool]:
+    def place(
+        self, config: RunConfig, base: str | os.PathLike[str] | None = None, anew: bool = False, in_use: Collection[Path] = ()
+    ) -> tuple[Path, bool]:
         """Where a run of this configuration is to be stored, and whether there is one to be gone on with.
 
         anew: whatever the journal has of it is left alone.
@@ -64,15 +68,15 @@ class Journal:
         """
         found = None if anew else self.find(config)
         if base is None:
-            return (found, True) if found is not None else (self.new(config), False)
+            return (found, True) if found is not None else (self.new(config, in_use), False)
         elsewhere = Run.open(base)
         if found is not None and self._entries()[found.name].rows >= elsewhere.rows:
             return found, True
-        return elsewhere.to_zarr(self.new(config)), True
+        return elsewhere.to_zarr(self.new(config, in_use)), True
 
-    def copy(self, path: Path, config: RunConfig) -> Path:
+    def copy(self, path: Path, config: RunConfig, in_use: Collection[Path] = ()) -> Path:
         """A second copy of a run of the journal, for a fork. Raises StoreError."""
-        return Run.open(path).to_zarr(self.new(config))
+        return Run.open(path).to_zarr(self.new(config, in_use))
 
     def _entries(self) -> dict[str, _Entry]:
         """Name -> what is known of each run; only what was written since the last look is read."""
@@ -96,12 +100,14 @@ class Journal:
             return False
         return False
 
-    def _make_room(self) -> None:
+    def _make_room(self, in_use: Collection[Path]) -> None:
         entries = sorted(self._entries().items(), key=lambda entry: entry[1].stamp)
         spare = sum(entry.size for _, entry in entries) - self.room
         for name, entry in entries:
             if spare <= 0:
                 break
+            if self.folder / name in in_use:
+                continue
             with suppress(StoreError, OSError):  # somebody writes it, or has deleted it
                 lock = WriterLock(self.folder / name)
                 try:

@@ -157,7 +157,7 @@ class Runner:
         """Go on until paused, finished, or something goes wrong; without effect on a closed, finished or lost run."""
         if self._wanted or self.finished or self.closed or (self.error and self._lost and self.out is None):
             return
-        self._error, self._lost = "", False
+        self._error, self._lost, self._losses = "", False, 0
         self._wanted = True
         self._driver = asyncio.ensure_future(self._drive(self._driver))
         self._notify()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +80,26 @@ def test_a_deleted_run_is_gone_and_the_others_stay(shelf):
     assert not (shelf.folder / "first.zarr").exists()
     with pytest.raises(StoreError, match=r"There is no run called 'first\.zarr'"):
         shelf.delete("first.zarr")
+
+
+def test_a_deletion_that_is_killed_frees_the_name(shelf, make_history, monkeypatch):
+    """`kill -9` in the middle of removing files: nothing is listed any more, and the name can be taken; the rest goes an hour later."""
+
+    def killed(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shelf.delete("first.zarr")
+    assert [entry.label for entry in shelf.entries()] == ["second one"]
+    (left,) = shelf.folder.glob(".deleting-*")
+    again = Snapshot("first", RunConfig(steps=20), make_history(20), {}).to_zarr
+    shelf.keep("first", again)
+    assert left.exists()  # another server may be about it
+    os.utime(left, (0, 0))
+    shelf.keep("third", again)
+    assert sorted(path.name for path in shelf.folder.iterdir()) == ["first.zarr", "second one.zarr", "third.zarr"]
 
 
 def test_a_run_that_is_being_written_is_not_deleted(shelf):

@@ -25,6 +25,7 @@ class StandIn:
 
     seconds = 0.001
     fail_at = -1
+    own_objective = False
     threads_seen: dict[int, int] = {}  # noqa: RUF012 - shared on purpose: filled from the simulation's thread
 
     def __init__(self, config: RunConfig, objective: object = None, weights: object = None):

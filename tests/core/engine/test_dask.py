@@ -24,6 +24,8 @@ import torch
 
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, dask_cluster
+from cflows_core.engine.journal import Journal
+from cflows_core.engine.queue import Queue
 from cflows_core.errors import ConfigError, DataError, EngineError
 from cflows_core.problems.objective import Objective
 from cflows_core.simulation import Simulation
@@ -249,6 +251,71 @@ def test_a_killed_worker(loop: Loop, tmp_path: Path) -> None:
         assert Run.open(out).series("discrete", "loss").tolist() == seen
         twin = Simulation(config)
         assert [frame.flows["discrete"]["loss"] for frame in twin.advance(steps=len(seen))] == seen
+
+    loop.do(scenario(), timeout=280)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_killed_worker_of_two_runs_that_take_turns(loop: Loop, tmp_path: Path) -> None:
+    """One of them computes, the other waits in the queue when their worker dies: both go on, and are what they had been alone."""
+    configs = [SMALL.replace(steps=60, seed=seed, checkpoint_every=5) for seed in (0, 1)]
+
+    async def scenario() -> None:
+        async with await Engine.local() as engine:
+            engine.journal, engine.queue = Journal(tmp_path), Queue(places=1, quantum=0.1)
+            runners = [await engine.start(config, owner=str(config.seed)) for config in configs]
+            for runner in runners:
+                runner.speed = 20  # else one of them may have finished before the first kill
+                runner.run()
+            for goal in (5, 25):
+                for runner in runners:
+                    assert await runner.wait_for(goal, 60), runner.error
+                os.kill(runners[0].info["pid"], signal.SIGKILL)
+                lost = runners[0].info["pid"]
+                while any(runner.info["pid"] == lost for runner in runners):
+                    await asyncio.sleep(0.05)
+            for runner, config in zip(runners, configs, strict=True):
+                assert await runner.wait_for(62, 60), runner.error
+                await runner.paused()
+                expected = [frame.flows["central"]["loss"] for frame in list(Simulation(config)) if "central" in frame.flows]
+                assert runner.history.steps.tolist() == list(range(63))
+                assert runner.history.series("central", "loss")[-len(expected) :].tolist() == expected
+
+    loop.do(scenario(), timeout=280)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_worker_killed_while_its_run_is_forked(loop: Loop, tmp_path: Path) -> None:
+    """The fork waits in the worker for the actor that takes it: both runs go on elsewhere, and neither waits for a worker that is gone."""
+
+    async def scenario() -> None:
+        async with await Engine.local() as engine:
+            engine.journal = Journal(tmp_path)
+            runner = await engine.start(LONG)
+            await runner.step(12)
+            pid, kills, copy = runner.info["pid"], [], engine.journal.copy
+
+            def kill_and_copy(*args: Any) -> Path:
+                if not kills:
+                    kills.append(os.kill(pid, signal.SIGKILL))
+                return copy(*args)
+
+            engine.journal.copy = kill_and_copy  # type: ignore[method-assign]
+            begin = time.monotonic()
+            twin = await runner.fork()
+            assert time.monotonic() - begin < dask_cluster.PLACE_SECONDS
+            assert len(kills) == 1
+            await twin.set(lr=0.05)
+            await twin.step(8)
+            await runner.step(8)
+            for version in (runner, twin):
+                assert version.info["pid"] != pid
+                assert version.history.steps.tolist() == list(range(20))
+                expected = [frame.flows["discrete"]["loss"] for frame in Simulation(version.config).advance(steps=20)]
+                assert version.history.series("discrete", "loss").tolist() == expected
+            assert twin.config.changes == ((12, "lr", 0.05),)
 
     loop.do(scenario(), timeout=280)
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine
+from cflows_core.engine.actor import SimulationActor
+from cflows_core.engine.backends import Handle, InProcess, LocalHandle, WorkerLost
+from cflows_core.engine.runner import LOSSES
 from cflows_core.errors import DataError, EngineError, StoreError
 from cflows_core.store import Recorder, Run
 from tests.core.engine.stand_in import StandIn, with_engine
@@ -111,3 +115,41 @@ def test_a_path_in_use_is_told_at_once(stand_in: type[StandIn], tmp_path: Path) 
             await engine.resume(tmp_path / "nothing.zarr")
 
     with_engine(scenario)
+
+
+def test_a_run_that_was_given_up_goes_on_when_asked_again(stand_in: type[StandIn], tmp_path: Path) -> None:
+    """A run whose workers die again and again is not started for ever by itself; once they live, Run goes on."""
+    deaths: list[str] = []
+
+    class Mortal(LocalHandle):
+        async def call(self, method: str, *args: Any) -> Any:
+            if deadly and method == "advance" and not self.lost:
+                self.lost = True
+                deaths.append(method)
+                await self.close()
+            if self.lost:
+                raise WorkerLost("The worker process was lost.")
+            return await super().call(method, *args)
+
+    class Here(InProcess):
+        async def place(self, near: Handle | None = None, device: str = "auto") -> LocalHandle:
+            return Mortal(SimulationActor(self.threads))
+
+    async def scenario() -> None:
+        nonlocal deadly
+        async with Engine(Here(1)) as engine:
+            runner = await engine.start(RunConfig(steps=100_000), tmp_path / "run.zarr")
+            for former in (1, 1 + LOSSES):  # a replacement a loss, but for the last one
+                runner.run()
+                assert not await runner.wait_for(1, timeout=30)
+                await runner.paused()
+                assert "Run tries again" in runner.error
+                assert len(deaths) == former + LOSSES
+            deadly = False
+            runner.run()
+            assert await runner.wait_for(20, timeout=30), runner.error
+            assert runner.error == ""
+            assert runner.history.steps[:20].tolist() == list(range(20))
+
+    deadly = True
+    asyncio.run(asyncio.wait_for(scenario(), 60))

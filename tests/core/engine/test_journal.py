@@ -198,3 +198,23 @@ def test_find_says_none_where_there_is_none(tmp_path: Path) -> None:
     assert (path.parent, there) == (tmp_path / "nothing", False)
     with pytest.raises(StoreError):
         journal.place(LONG, tmp_path / "no run")
+
+
+def test_room_is_not_made_by_an_open_run_that_nobody_writes(tmp_path: Path) -> None:
+    """Its worker was killed, and with it went the lock; it is asked for again later."""
+
+    async def scenario(engine: Engine) -> None:
+        assert engine.journal is not None
+        paused = await engine.start(LONG)
+        await paused.step(10)
+        assert paused.out is not None
+        await paused._handle.call("close")  # type: ignore[attr-defined]  # the lock is free
+        journal = engine.journal
+        assert journal.find(LONG) == Path(paused.out)
+        await (await engine.start(LONG.replace(seed=1))).step(10)
+        assert Run.open(paused.out).rows == 10
+        await paused.close()
+        await engine.start(LONG.replace(seed=2))
+        assert journal.find(LONG) is None
+
+    with_journal(tmp_path, scenario, room=1)

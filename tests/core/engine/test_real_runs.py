@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,32 @@ def test_a_problem_of_ones_own(tmp_path: Path) -> None:
         assert again.history.series("discrete", "loss")[2] == pytest.approx(0.09375)
         with pytest.raises(ConfigError, match="`weights`"):  # which ones it began with, nobody knows any more
             await again.reset()
+
+    with_engine(scenario)
+
+
+def test_a_fork_of_a_problem_of_ones_own_outlives_its_process(tmp_path: Path) -> None:
+    """Killed before the next checkpoint is due: what it began with lies in its store, and no other problem's steps get there."""
+    from cflows_core.problems.objective import Objective
+
+    objective = Objective.from_function(lambda w: 0.5 * (w**2).sum(), 3)
+    config = RunConfig(lr=0.5, steps=50, n_eigs=1, observe=[])
+
+    async def scenario(engine: Engine) -> None:
+        runner = await engine.start(config, objective=objective, weights=torch.ones(3, dtype=objective.dtype))
+        await runner.step(4)
+        twin = await runner.fork(tmp_path / "fork.zarr")
+        await twin.step(3)
+        for name in ("whole", "torn"):
+            shutil.copytree(tmp_path / "fork.zarr", tmp_path / name)  # as `kill -9` would leave it
+        again = await engine.resume(tmp_path / "whole", objective=objective)
+        await again.step(2)
+        assert again.history.steps.tolist() == [4, 5, 6, 7, 8]
+        expected = list(Simulation(config, objective, torch.ones(3, dtype=objective.dtype)).advance(steps=9))
+        assert again.history.series("discrete", "loss").tolist() == [frame.flows["discrete"]["loss"] for frame in expected[4:]]
+        (tmp_path / "torn" / "checkpoint.pt").unlink()
+        with pytest.raises(StoreError, match="an objective of its own"):
+            await engine.resume(tmp_path / "torn")
 
     with_engine(scenario)
 
