@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import multiprocessing
 import sys
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,7 +181,7 @@ class DaskCluster:
         except TimeoutError:
             future.release()
             raise EngineError(f"No worker was free within {PLACE_SECONDS:.0f} s: wait until one is, or start more of them.") from None
-        except RuntimeError as problem:  # killed meanwhile
+        except (RuntimeError, CancelledError) as problem:  # killed meanwhile, it or the scheduler
             raise WorkerLost("The worker process was lost.") from problem
         return DaskHandle(actor, future, actor._address)
 
