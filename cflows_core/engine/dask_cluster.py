@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import sys
 import time
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,7 @@ class DaskCluster:
         except TimeoutError:
             future.release()
             raise EngineError(f"No worker was free within {PLACE_SECONDS:.0f} s: wait until one is, or start more of them.") from None
-        except RuntimeError as problem:  # killed meanwhile
+        except (RuntimeError, CancelledError) as problem:  # killed meanwhile, it or the scheduler
             future.release()
             raise WorkerLost("The worker process was lost.") from problem
         return DaskHandle(actor, future, actor._address)
