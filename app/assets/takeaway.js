@@ -147,6 +147,8 @@ export function render({model}) {
       : "Whoever opens its link sees the run on this page, live, and what you change. They cannot change it, but may fork it.")
     alone.hidden = !key || !/^(localhost|127\.|\[::1\])/.test(location.hostname)
     if (key) link.value = `${location.origin}${location.pathname}?follow=${key}`
+    if (followed && !follows) history.replaceState(null, "", `?${model.state.query}`) // it is one's own now: a reload shows it again
+    followed = follows
     if (secret === given) return
     given = secret
     const address = new URL(location.href)
@@ -154,7 +156,7 @@ export function render({model}) {
     else address.searchParams.delete("lecture")
     history.replaceState(null, "", address)
   }
-  let given
+  let given, followed
 
   // As high as its text, where it is shown.
   function fit(text) {

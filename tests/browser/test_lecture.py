@@ -46,6 +46,7 @@ def test_everyone_follows_and_whoever_forks_goes_on(browser, server):
 
         dark.button("Fork here").click()
         dark.page.locator(".remark", has_text="You follow a lecture").wait_for(state="hidden", timeout=60_000)
+        dark.page.wait_for_url(lambda url: "follow=" not in url and "width=9" in url, timeout=30_000)
         lecturer.button("Pause").click()
         lecturer.page.get_by_text("paused", exact=True).wait_for(timeout=60_000)
         last = dark.last_step
