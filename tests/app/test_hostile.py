@@ -146,6 +146,7 @@ DAMAGE = {
     "no number of rows": lambda run, arrays: run.pop("rows"),
     "rows in words": lambda run, arrays: run.update(rows="many"),
     "fewer rows than none": lambda run, arrays: run.update(rows=-1),
+    "a truth for a number of rows": lambda run, arrays: run.update(rows=False),
     "no configuration": lambda run, arrays: run.pop("config"),
     "a list for a configuration": lambda run, arrays: run.update(config=[1]),
     "events of another kind": lambda run, arrays: run.update(events=[{"x": 1}]),
