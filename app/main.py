@@ -254,7 +254,7 @@ def _alive(page: Page) -> pn.Template:
 
         def draw() -> None:
             with pn.io.hold(document):  # all news in one message, which the browser draws once
-                page.tick()
+                page.draw()
 
         def begin(_: DocumentReady) -> None:
             if not drawing:
