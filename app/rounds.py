@@ -58,7 +58,7 @@ class Rounds:
     async def _draw(self, page: Page, document: Document) -> None:
         async def draw(document: Document) -> None:
             with set_curdoc(document), pn.io.hold(document):  # all news in one message, which the browser draws once
-                page.tick()
+                page.draw()
 
         try:
             if document.session_context is not None:

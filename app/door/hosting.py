@@ -92,8 +92,8 @@ class Hosting:
                 "`--public` needs the name under which browsers reach the server: add --origin HOST, such as --origin cflows.example.org."
             )
         for file in filter(None, (certificate, key)):
-            if not Path(file).is_file():
-                raise ConfigError(f"A certificate and its key are files, got {file}: check the path.")
+            if not _is_file(file):
+                raise ConfigError(f"A certificate and its key are files, got {file[:80]}: check the path.")
         password = "" if no_login else _password(found[PASSWORD], password_file)
         oauth = "" if no_login else found[OAUTH]
         _must_be_one_login(password, oauth, no_login)
@@ -128,6 +128,13 @@ class Hosting:
             return bool(user)
         name = user.strip().lower()
         return bool(name) and any(each in ("*", name) or (each.startswith("@") and name.endswith(each)) for each in self.users)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return Path(path).is_file()
+    except OSError:  # a name that no disk holds
+        return False
 
 
 def _must_stay_here(address: str, no_login: bool, password_file: str | None) -> None:

@@ -39,6 +39,7 @@ class Page(ABC):
         self.viewbar = ViewBar(self._on_viewbar)
         self.legends = {view.key: Legend(lambda data, view=view: self._on_legend(view, data)) for view in views}
         self.error = ""  # what went wrong, for the page to tell
+        self._broken = ""  # why it could not be drawn at the last tick
         self._stale = True  # something other than a run's history asks for drawing
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -61,6 +62,18 @@ class Page(ABC):
     @abstractmethod
     def tick(self) -> None:
         """Draw what is new; cheap when nothing is."""
+
+    def draw(self) -> None:
+        """`tick`, several times a second. A browser can break what its own page is drawn on, which is logged once, not at every tick."""
+        try:
+            self.tick()
+        except Exception as problem:
+            broken = f"{type(problem).__name__}: {problem}"
+            if broken != self._broken:
+                logger.exception("a page of %s cannot be drawn", self.name)
+            self._broken = broken
+        else:
+            self._broken = ""
 
     def tell(self, sentence: str) -> None:
         """Say something that holds for all pages of the server."""

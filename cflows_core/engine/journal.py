@@ -120,7 +120,7 @@ class Journal:
 
 def _entry(path: Path, stamp: int) -> _Entry:
     attributes = read_attributes(path)
-    if attributes is None:
+    if attributes is None or type(attributes["rows"]) is not int:
         raise KeyError(path.name)
     size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and file.name != LOCK)
     return _Entry(stamp, attributes["config_hash"], attributes["rows"], size)

@@ -18,6 +18,8 @@ import numpy as np
 from cflows_core.errors import StoreError
 from cflows_core.store.files import ROOT, dumps, replace_file, sync_folder, write_at
 
+DTYPES = ("float64", "int64", "int8")
+WIDEST = 2**16  # rows of a file, and length of any other dimension
 _PATH = re.compile(r"\w+(/\w+)?", re.ASCII)  # below the run's root, and nowhere else
 
 
@@ -75,6 +77,8 @@ class ArraySpec:
         """The inverse of `metadata`. Raises StoreError for an array of another layout (rewritten by another tool)."""
         try:
             chunk_rows, *tail = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+            if metadata["data_type"] not in DTYPES or not all(type(size) is int and 0 < size <= WIDEST for size in (chunk_rows, *tail)):
+                raise ValueError(path)
             dims = tuple(metadata["dimension_names"][1:])
             spec = cls(path, metadata["data_type"], dims, tuple(tail), metadata["attributes"], chunk_rows)
             if _PATH.fullmatch(path) and {**spec.metadata(0), "shape": []} == {**metadata, "shape": []}:

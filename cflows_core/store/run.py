@@ -60,7 +60,7 @@ class Run:
         try:
             attributes, specs = read_document(root)
             run = cls(attributes, {spec.path: spec for spec in specs}, {}, root)
-            whole = isinstance(run.rows, int) and 0 <= run.rows <= MOST
+            whole = type(run.rows) is int and 0 <= run.rows <= MOST
             whole &= not run.rows or {"step", "wall_time", "gradients"} <= run._specs.keys()
             whole &= all(isinstance(event.step, int) for event in run.events)
         except CflowsError:

@@ -120,6 +120,23 @@ def test_a_message_that_no_script_of_ours_sends_harms_no_page(stored, fake_engin
     play_page(fake_engine, scene)
 
 
+def test_a_browser_that_breaks_its_own_page_fills_no_log(stored, fake_engine, caplog):
+    async def scene(page: ExplorePage):
+        await page.session.do(page.session.step)
+        page.draw()
+        sound = dict(page.canvas.table.source.data)
+        page.canvas.table.source.data = {}  # as a patch of the document does
+        for _ in range(3):
+            page._stale = True
+            page.draw()
+        assert [record.getMessage() for record in caplog.records] == ["a page of Explore cannot be drawn"]
+        page.canvas.table.source.data = sound
+        page.draw()
+        assert len(caplog.records) == 1
+
+    play_page(fake_engine, scene)
+
+
 @pytest.mark.parametrize(("asked", "shown"), [(1e99, 299), (-5, 0), (True, 1), (17.5, 17)])
 def test_a_moment_beyond_the_run_is_its_nearest_step(stored, fake_engine, asked, shown):
     async def scene(page: ExplorePage):
@@ -146,6 +163,7 @@ DAMAGE = {
     "no number of rows": lambda run, arrays: run.pop("rows"),
     "rows in words": lambda run, arrays: run.update(rows="many"),
     "fewer rows than none": lambda run, arrays: run.update(rows=-1),
+    "a truth for a number of rows": lambda run, arrays: run.update(rows=False),
     "no configuration": lambda run, arrays: run.pop("config"),
     "a list for a configuration": lambda run, arrays: run.update(config=[1]),
     "events of another kind": lambda run, arrays: run.update(events=[{"x": 1}]),

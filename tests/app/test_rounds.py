@@ -35,7 +35,7 @@ class Sheet:
         self.context = Context(self.document)
         self.document._session_context = lambda: self.context  # type: ignore[assignment]  # as a reference to it, which Bokeh keeps
 
-    def tick(self) -> None:
+    def draw(self) -> None:
         self.log.append((self, state.curdoc))
         if self.broken:
             raise RuntimeError("broken")
@@ -81,7 +81,7 @@ def test_between_two_drawings_everything_else_has_its_turn():
                 await asyncio.sleep(0)
             log.append("hops")
 
-        sheets[0].tick = lambda: log.append("first") or asyncio.ensure_future(hops())
+        sheets[0].draw = lambda: log.append("first") or asyncio.ensure_future(hops())
         await drawn(log, 21)
         assert log.index("hops") < 6  # with a callback for each page, which are all due at once, it would come behind the last one
 

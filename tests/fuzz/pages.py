@@ -69,7 +69,9 @@ class _Visit:
         page = self.page(name)
         parts = list(page.components.values())
         parts[which % len(parts)]._handle_msg(message)
-        await self._draw(page)
+        page.tick()
+        await asyncio.sleep(0)
+        page.tick()
 
     async def patch(self, name: str, kind: str, which: int, attribute: str, value: Any) -> None:
         page, document = self.page(name), self.document(name)
@@ -81,12 +83,9 @@ class _Visit:
                 raise
             raise ConfigError(f"Bokeh refuses the patch ({type(problem).__name__}).") from None
         finally:
-            await self._draw(page)
-
-    async def _draw(self, page: Page) -> None:
-        page.tick()
-        await asyncio.sleep(0)
-        page.tick()
+            page.draw()
+            await asyncio.sleep(0)
+            page.draw()
 
     async def end(self) -> None:
         for page in self.pages.values():

@@ -12,6 +12,7 @@ import pytest
 import cflows_core as cf
 from cflows_core.errors import StoreError
 from cflows_core.store import SCHEMA_VERSION, Recorder, Run, document
+from cflows_core.store.arrays import ArraySpec
 from cflows_core.store.check import check
 from cflows_core.store.packed import unpacked
 
@@ -111,3 +112,12 @@ def test_a_schema_of_which_nothing_is_known(old) -> None:
             opener(old)
     assert not check(old).whole
     assert not check(old, repair=True).done
+
+
+@pytest.mark.parametrize("shape", [[], [None], ["8"], [0], [-1], [True], [2**40], [8, None], [8, 0]])
+def test_an_array_whose_files_hold_no_number_of_rows_is_refused(shape) -> None:
+    metadata = ArraySpec("step", "int64", (), (), {}, 1024).metadata(3)
+    assert ArraySpec.from_metadata("step", metadata).chunk_rows == 1024
+    metadata["chunk_grid"]["configuration"]["chunk_shape"] = shape
+    with pytest.raises(StoreError, match="not in the layout that cflows writes"):
+        ArraySpec.from_metadata("step", metadata)
