@@ -166,8 +166,8 @@ class Values(list[float], Serializable):
         return written
 
 
-def _short(values: np.ndarray) -> Values:
-    """With as many digits as single precision has, which the browser keeps."""
+def short(values: np.ndarray) -> Values:
+    """Numbers for a message, with as many digits as single precision has, which the browser keeps."""
     return Values(float(f"{value:.8g}") for value in values)
 
 
@@ -254,7 +254,7 @@ class Table:
         def fresh() -> dict[str, Values]:
             steps = reading.of(old.stop, grown.stop).steps
             places = {"step": Values(steps.tolist()), "x": Values(reading.place(steps).tolist())}
-            return places | {name: _short(self._read(column, reading, old.stop, grown.stop)) for name, column in self.columns.items()}
+            return places | {name: short(self._read(column, reading, old.stop, grown.stop)) for name, column in self.columns.items()}
 
         with validate(False):  # of all columns, from the first row on
             self.source.stream(self._once(reading, ("fresh", old.stop, grown.stop), fresh))  # type: ignore[arg-type]
@@ -265,7 +265,7 @@ class Table:
 
         def smooth() -> dict[str, Values]:
             read = {name: self._read(column, reading, first, stop) for name, column in self.columns.items() if column.smooth}
-            return {name: _short(values) for name, values in read.items() if np.isfinite(values).any()}
+            return {name: short(values) for name, values in read.items() if np.isfinite(values).any()}
 
         points = slice(self._plan.point(first), self._plan.point(stop))
         if known := self._once(reading, ("smooth", first, stop), smooth):

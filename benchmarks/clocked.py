@@ -52,7 +52,7 @@ def census() -> dict[str, int]:
     """What lives in this process: objects by class, threads, file descriptors, and all that the garbage collector watches."""
     gc.collect()
     everything = gc.get_objects()
-    kinds = Counter((type(thing).__module__.split(".")[0], type(thing).__name__) for thing in everything)
+    kinds = Counter((str(type(thing).__module__).split(".")[0], type(thing).__name__) for thing in everything)
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     rest = {"threads": threading.active_count(), "file descriptors": descriptors, "objects": len(everything)}
     return {name: kinds[package, name] for name, package in COUNTED.items()} | rest

@@ -21,7 +21,7 @@ from cflows_app.views.canvas import Canvas, at_once
 from cflows_core.palette import LIGHT
 
 PHASE_SECONDS = 0.4  # between looks for a new phase
-IDLE_SECONDS = 1.0  # between looks at the controls while nothing seems to have changed
+IDLE_SECONDS = 3.0  # between looks at the controls while nothing seems to have changed
 FOOT_SECONDS = 1.0  # between looks at what stands at the foot of the page
 READ_ONLY = "This page follows a lecture, so only the lecturer acts on the run: Fork here makes it yours."
 SAY_SECONDS = 10.0  # between steps told to screen readers

@@ -5,12 +5,15 @@ The ellipse is one standard deviation: on a two-cycle the iterates lie on it.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from bokeh.events import RangesUpdate
 from bokeh.models import ColumnDataSource, Line, Patch, Scatter
 from bokeh.plotting import figure
 
-from cflows_app.streaming import Reading, single
+from cflows_app.once import once
+from cflows_app.streaming import Reading, Values, short, single
 from cflows_app.views.base import View
 from cflows_app.views.canvas import FORMER, Canvas, render
 from cflows_app.views.limits import Limits
@@ -33,6 +36,8 @@ PERIODS = {
 }
 BENEATH = ("raw", "discrete")  # paths of the former version, drawn beneath the one that it was forked into
 MOST_POINTS = 1500
+MANY = 200  # points that a message has by themselves
+Columns = dict[str, Values] | dict[str, np.ndarray]
 _TURN = np.linspace(0, 2 * np.pi, 61)
 _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)])
 
@@ -79,15 +84,18 @@ class ValleyView(View):
         rows = self._rows(reading)
         seen = []
         for name, flow, series, _, _ in PATHS:
-            places = self._places(reading, flow, series, _fewer(rows, name == "raw"))
-            _fill(self.paths[name], places)
-            newest = self._places(reading, flow, series, _fewer(rows, True))
-            _fill(self.points[name], (newest if len(newest) else places)[-1:])
+            places, path, point = once(
+                reading.history, ("valley", name, rows.start, rows.stop), partial(self._path, reading, name, flow, series, rows)
+            )
+            _fill(self.paths[name], path)
+            _fill(self.points[name], point)
             if flow in self.flows and len(places) and name in ("raw", "central", "rod"):
                 seen.append(places)
             if name in BENEATH:
-                _fill(self.faint[name], self._former_places(reading, flow, series, rows)[-MOST_POINTS:])
-        self._draw_extents(reading, rows)
+                _fill(self.faint[name], _columns(self._former_places(reading, flow, series, rows)[-MOST_POINTS:]))
+        rod, ellipse = once(reading.history, ("extents", rows.start, rows.stop), partial(self._extents, reading, rows))
+        _fill(self.rod, rod)
+        _fill(self.ellipse, ellipse)
         if following and seen:
             self.x_limits.fit([places[:, 0] for places in seen])
             self.y_limits.fit([places[:, 1] for places in seen])
@@ -150,20 +158,26 @@ class ValleyView(View):
         places = values[rows][:, ::-1]
         return places[np.isfinite(places).all(axis=1)]
 
-    def _draw_extents(self, reading: Reading, rows: slice) -> None:
+    def _path(self, reading: Reading, name: str, flow: str, series: str, rows: slice) -> tuple[np.ndarray, Columns, Columns]:
+        """Of one of `PATHS`: its positions [m, 2], the same as columns, and its newest point."""
+        places = self._places(reading, flow, series, _fewer(rows, name == "raw"))
+        newest = self._places(reading, flow, series, _fewer(rows, True))
+        return places, _columns(places), _columns((newest if len(newest) else places)[-1:])
+
+    def _extents(self, reading: Reading, rows: slice) -> tuple[Columns, Columns]:
+        """The rod's ends, and the outline of the ellipse of Σ."""
         ends = np.empty((0, 2))
         centre = self._newest(reading, "rod", "valley", rows)
         extent = self._newest(reading, "rod", "valley_extent", rows)
         if centre is not None and extent is not None:
             ends = np.stack([centre - extent, centre + extent])[:, ::-1]
-        _fill(self.rod, ends)
         outline = np.empty((0, 2))
         centre = self._newest(reading, "central", "valley", rows)
         pair = self._newest(reading, "central", "valley_covariance", rows)
         if centre is not None and pair is not None:
             values, vectors = np.linalg.eigh(np.array([[pair[0], pair[1]], [pair[1], pair[2]]]))
             outline = (centre[:, None] + vectors @ (np.sqrt(np.clip(values, 0, None))[:, None] * _CIRCLE)).T[:, ::-1]
-        _fill(self.ellipse, outline)
+        return _columns(ends), _columns(outline)
 
     @staticmethod
     def _newest(reading: Reading, flow: str, series: str, rows: slice) -> np.ndarray | None:
@@ -185,6 +199,12 @@ def _fewer(rows: slice, dense: bool) -> slice:
     return slice(-(-rows.start // stride) * stride, rows.stop, stride)
 
 
-def _fill(source: ColumnDataSource, places: np.ndarray) -> None:
-    if len(places) or len(source.data["x"]):
-        source.data = {"x": single(places[:, 0]), "y": single(places[:, 1])}
+def _columns(places: np.ndarray) -> Columns:
+    """As a message takes them: an array is two messages of its own, which pays for many numbers."""
+    taken = short if len(places) <= MANY else single
+    return {"x": taken(places[:, 0]), "y": taken(places[:, 1])}
+
+
+def _fill(source: ColumnDataSource, columns: Columns) -> None:
+    if len(columns["x"]) or len(source.data["x"]):
+        source.data = dict(columns)
