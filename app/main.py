@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import socket
 import sys
@@ -27,6 +26,7 @@ from cflows_app.door.login import VISITOR
 from cflows_app.door.server import open_server
 from cflows_app.export import ExportHandler, Exports
 from cflows_app.lessons.library import Library
+from cflows_app.operation import garbage
 from cflows_app.operation.guests import Guests
 from cflows_app.operation.health import Health, HealthHandler, Wellness, WellnessHandler
 from cflows_app.operation.metrics import Metrics, MetricsHandler
@@ -136,7 +136,8 @@ async def _serve(
         signals = Signals()
         signals.listen()  # after Panel has set a handler of its own, which would stop the loop under our feet
         server.start()
-        chores = [asyncio.ensure_future(chore) for chore in (health.watch(), _count(metrics, engine, guests), rounds.go())]
+        rubbish = garbage.watch(lambda: guests.number, lambda: guests.left)
+        chores = [asyncio.ensure_future(chore) for chore in (health.watch(), _count(metrics, engine, guests), rounds.go(), rubbish)]
         url = f"{'https' if hosting.certificate else 'http'}://{_names(address, port)[0]}/"
         print(f"cflows is at {url}  (Ctrl-C stops it)", flush=True)
         logger.info("the server has started", extra={"port": port, "public": hosting.public})
@@ -155,10 +156,9 @@ async def _serve(
 
 
 def _keep_imports(pages: Ahead[Any]) -> None:
-    """What was imported stays: looking through it for garbage would hold the loop up for a fifth of a second, whenever a visitor leaves."""
+    """What was imported stays: looking through it for garbage would hold the loop up for a fifth of a second."""
     pages.drop()  # the first page, for whose sake all was imported, would stay as well, with all that its visitor had computed
-    gc.collect()
-    gc.freeze()
+    garbage.keep()
     pages.prepare()
 
 

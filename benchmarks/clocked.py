@@ -50,6 +50,7 @@ def clocked(record: Callable[[SimulationHost, Any], None], folder: Path) -> Call
 
 def census() -> dict[str, int]:
     """What lives in this process: objects by class, threads, file descriptors, and all that the garbage collector watches."""
+    gc.unfreeze()  # what the server set aside (app/operation/garbage.py)
     gc.collect()
     everything = gc.get_objects()
     kinds = Counter((str(type(thing).__module__).split(".")[0], type(thing).__name__) for thing in everything)

@@ -19,6 +19,7 @@ class Guests:
     """Counts and logs those who come and leave. came: called with the name of a page that was opened."""
 
     def __init__(self, came: Callable[[str], Any] = lambda name: None):
+        self.number = self.left = 0  # how many have come so far, and left
         self._pages: set[Page] = set()
         self._came = came
 
@@ -29,6 +30,7 @@ class Guests:
         if document is not None and document.session_context is not None:
             facts = {"page": page.name, "address": getattr(document.session_context.request, "remote_ip", None) or "unknown"}
             self._pages.add(page)
+            self.number += 1
             self._came(page.name)
             logger.info("a page was opened", extra=facts)
             document.on_session_destroyed(lambda _: self._left(page, facts))
@@ -49,4 +51,5 @@ class Guests:
 
     def _left(self, page: Page, facts: dict[str, str]) -> None:
         self._pages.discard(page)
+        self.left += 1
         logger.info("a page was left", extra=facts)
