@@ -60,10 +60,10 @@ def rows(runs: int, steps: int) -> list[Row]:
         differ, compared = different(one, two)
         states = [entry["state"] for entry in one.rows]
     count = f"{len(wanted.configs)} runs of {steps} steps"
-    computing = float(np.sum([entry["wall_time"] for entry in one.rows]))
+    computing, apart = (float(np.sum([entry["wall_time"] for entry in table.rows])) for table in (one, two))
     return [
         row("1 worker", "s", [whole_one], note=f"{count}; {states.count('finished')} finished; computing {computing:.0f} s"),
-        row("2 workers", "s", [whole_two], note=count),
+        row("2 workers", "s", [whole_two], note=f"{count}; computing {apart:.0f} s"),
         row("speed-up, the whole command", "×", [whole_one / whole_two], note="workers started and stopped"),
         row("speed-up, first end to last", "×", [going_one / going_two], note="without start and stop"),
         row("series that differ in a bit", f"of {compared}", [float(differ)], note="1 worker against 2"),

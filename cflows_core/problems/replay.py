@@ -59,15 +59,27 @@ class Replay:
         return recorded(points)
 
 
+class _Module(torch.nn.Module):
+    """A recording, as the tracer expects it."""
+
+    def __init__(self, recorded: ValuesAndGradients):
+        super().__init__()
+        self._recorded = recorded
+
+    def forward(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        return self._recorded(points)
+
+
 def _interpreted(recorded: ValuesAndGradients, points: Tensor) -> ValuesAndGradients:
     """The recording for one shape, run by TorchScript; itself where that fails."""
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.no_grad():
             # Deprecated, but nothing else in PyTorch runs a list of operations without Python or a C++ compiler. That sizes become
             # constants is meant.
             warnings.simplefilter("ignore")
-            # A function of its own: as the tracer expects it.
-            traced: Any = torch.jit.trace(lambda points: recorded(points), (points,), check_trace=False)
+            graph, _ = torch.jit._get_trace_graph(_Module(recorded), (points,))  # type: ignore[attr-defined]
+        # Not `torch.jit.trace`: what that makes, constants like the data included, stays until the process ends.
+        traced: Any = torch._C._create_function_from_graph("replayed", graph)
         same = all(_same(recorded, traced, points) for _ in range(3))  # it optimises itself in the first two
     except Exception:  # as many kinds as there are operations: the recording itself still works
         logger.debug("recorded gradients are run by Python", exc_info=True)
@@ -82,7 +94,16 @@ def _recording(function: ValuesAndGradients, points: Tensor, stacked: bool) -> V
     except Exception:  # anything that PyTorch cannot record, in as many ways as there are modules: the function itself still works
         logger.debug("gradients are not replayed", exc_info=True)
         return None
+    finally:
+        _forget()
     return recorded if same else None
+
+
+def _forget() -> None:
+    """What PyTorch remembers of the operations it recorded, some hundreds of kilobytes a recording, is of no use to the next one."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    FakeTensorMode.cache_clear()
 
 
 def _record(function: ValuesAndGradients, points: Tensor, stacked: bool) -> ValuesAndGradients | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -71,6 +74,28 @@ def test_a_shape_asked_for_often_needs_no_python_and_gives_the_same_bits(mlp: Ob
     assert all(torch.equal(a, b) for a, b in zip(replay(stack), recorded, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(replay(other), mlp._stacked(other), strict=True))
     assert replay(points(6, mlp.n_params))[1].shape == (6, mlp.n_params)  # another shape goes on as before
+
+
+def test_what_was_recorded_goes_with_its_objective() -> None:
+    """A worker makes hundreds of runs: nothing of a recording, the data in it least of all, may stay behind."""
+
+    def recorded() -> weakref.ref[Tensor]:
+        data = torch.randn(8, 5, dtype=torch.float64)
+
+        def function(stack: Tensor) -> tuple[Tensor, Tensor]:
+            swing = torch.tanh(stack @ data.T)
+            return swing.square().sum(1), swing @ data
+
+        replay = Replay(function, stacked=True)
+        stack = points(4, 5)
+        for _ in range(AFTER + OFTEN + 5):
+            replay(stack)
+        assert isinstance(replay._interpreted[stack.shape], torch.jit.ScriptFunction)
+        return weakref.ref(data)
+
+    gone = recorded()
+    gc.collect()
+    assert gone() is None
 
 
 def test_an_objective_does_not_change_when_it_is_recorded(mlp: Objective) -> None:
