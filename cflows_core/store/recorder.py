@@ -230,6 +230,7 @@ class Recorder:
                 f"The run at {self.path} was {done} while it was being recorded: nothing more is written there, so that runs do not "
                 "mix; record to another path."
             )
+        self._written = (found,)  # type: ignore[assignment]  # of the attempts before, this one has come through
 
     def _leave_old_course(self, rows: int, events: list[Event], config: RunConfig) -> None:
         """Where other changes lead away from committed rows: a commit without these, before rows of the new course overwrite them."""
@@ -331,7 +332,7 @@ class Recorder:
         assert self.path is not None
         root = tree(self._table.specs.values(), rows, self._attributes(rows, events, config, closed=closed))[""]
         content = dumps(root)
-        self._written = (*self._written[-1:], content)  # if the disk fails now, it may be either
+        self._written = (*self._written, content)  # if the disk fails now, it may be either
         replace_file(self.path / ROOT, content, sync=True)
         self._written = (content,)
 

@@ -406,7 +406,7 @@ def test_a_scheduler_lost_while_a_run_is_placed_counts_as_a_lost_worker():
 
     client = SimpleNamespace(
         scheduler=SimpleNamespace(address="tcp://127.0.0.1:1"),
-        submit=lambda *_, **__: SimpleNamespace(result=cancelled),
+        submit=lambda *_, **__: SimpleNamespace(result=cancelled, release=lambda: None),
         as_current=nullcontext,
     )
     with pytest.raises(WorkerLost):

@@ -190,6 +190,23 @@ def test_a_full_disk_while_creating(tmp_path: Path, config, disk) -> None:
         Recorder(Path(os.devnull) / "run.zarr", config)
 
 
+def test_a_disk_that_is_full_for_long_is_no_other_recorder(tmp_path: Path, config, make_frame, disk) -> None:
+    """Each attempt fails in the root's document, with other content than the one before."""
+    path = tmp_path / "run.zarr"
+    recorder = Recorder(path, config)
+    recorder.append(make_frame(0))
+    recorder.commit()
+    disk.room = 0
+    for step in range(1, 5):
+        recorder.config = config.replace(changes=[(1, "lr", 0.01 * step)])
+        with pytest.raises(StoreError, match="disk is full"):
+            recorder.commit()
+    disk.room = 10**12
+    recorder.append(make_frame(1))
+    recorder.close()
+    assert Run.open(path).steps.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("problem", ["disk", "torch"])
 def test_a_checkpoint_that_fails_leaves_the_last_one(tmp_path: Path, config, make_frame, monkeypatch, problem) -> None:
     class Simulation:
