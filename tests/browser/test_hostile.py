@@ -23,5 +23,6 @@ def test_keep_answers_every_click_once(browser, tmp_path: Path):
         assert said.inner_text().startswith("Kept as twice")
         for _ in range(2):  # the same refusal twice is said twice
             keep.click()
-            visit.until(lambda: "There is a run called" in said.inner_text())
+            visit.until(lambda: said.inner_text() != "Storing …")
+            assert "There is a run called" in said.inner_text()
         assert [path.name for path in (tmp_path / "runs").iterdir()] == ["twice.zarr"]
