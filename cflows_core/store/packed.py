@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -29,6 +30,10 @@ def pack(directory: Path, path: Path, leave_out: tuple[str, ...] = (LOCK,)) -> P
     return path
 
 
+# What reading an archive of any bytes raises: a name in no encoding is a ValueError, a field that is cut off a struct.error.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError, RuntimeError, EOFError, ValueError, LookupError)
+
+
 @contextmanager
 def unpacked(path: Path) -> Iterator[Path]:
     """The directory of the run that is packed at `path`, while it is needed. Raises StoreError where there is no such run."""
@@ -41,7 +46,9 @@ def unpacked(path: Path) -> Iterator[Path]:
                 if sum(member.file_size for member in archive.infolist()) > LARGEST:
                     raise StoreError(f"{path} would unpack to more than {LARGEST >> 30} GiB, which no run of ours takes: it is not read.")
                 archive.extractall(folder)  # leaves out what would lead out of the folder
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        except StoreError:
+            raise
+        except _DAMAGED as error:
             raise StoreError(f"{path} is not a stored run, or a damaged one ({error}): copy it again from where it came.") from None
         except OSError as error:
             raise StoreError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}): check the file.") from None

@@ -52,9 +52,12 @@ def test_what_is_no_packed_run_is_told(stored, tmp_path):
     (tmp_path / "text.zip").write_text("no archive")
     cut = tmp_path / "cut.zip"
     cut.write_bytes(pack(stored, tmp_path / "whole.zip").read_bytes()[:2000])
+    nameless = tmp_path / "nameless.zip"
+    archive(nameless, **{"é/zarr.json": b"{}"})
+    nameless.write_bytes(nameless.read_bytes().replace("é".encode(), b"\x93\x93"))
     two = archive(tmp_path / "two.zip", **{"a/zarr.json": b"{}", "b/zarr.json": b"{}"})
     empty = archive(tmp_path / "empty.zip")
-    for path in (tmp_path / "text.zip", cut):
+    for path in (tmp_path / "text.zip", cut, nameless):
         with pytest.raises(StoreError, match=r"is not a stored run, or a damaged one .*: copy it again"):
             cf.Run.open(path)
     for path in (two, empty):
