@@ -12,9 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,11 +21,9 @@ pytest.importorskip("distributed", reason="Dask is missing: pip install 'cflows[
 
 import psutil
 import torch
-from distributed.client import FutureCancelledError
 
 from cflows_core.config import RunConfig
 from cflows_core.engine import Engine, dask_cluster
-from cflows_core.engine.backends import WorkerLost
 from cflows_core.engine.journal import Journal
 from cflows_core.engine.queue import Queue
 from cflows_core.errors import ConfigError, DataError, EngineError
@@ -398,16 +394,3 @@ def test_a_script_from_standard_input_gets_a_sentence() -> None:
     result = python(stdin=GUARDED)
     assert result.returncode != 0
     assert "<stdin> is no file: save the script, or use Engine.in_process()" in result.stderr
-
-
-def test_a_scheduler_lost_while_a_run_is_placed_counts_as_a_lost_worker():
-    async def cancelled() -> None:
-        raise FutureCancelledError("SimulationActor-1", "scheduler-connection-lost")
-
-    client = SimpleNamespace(
-        scheduler=SimpleNamespace(address="tcp://127.0.0.1:1"),
-        submit=lambda *_, **__: SimpleNamespace(result=cancelled, release=lambda: None),
-        as_current=nullcontext,
-    )
-    with pytest.raises(WorkerLost):
-        asyncio.run(dask_cluster.DaskCluster(client, None, 1).place())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from cflows_core.config import RunConfig
 from cflows_core.engine import Engine
 from cflows_core.engine.actor import SimulationActor
 from cflows_core.engine.backends import Handle, InProcess, LocalHandle, WorkerLost
+from cflows_core.engine.dask_cluster import DaskCluster
 from cflows_core.engine.runner import LOSSES
 from cflows_core.errors import DataError, EngineError, StoreError
 from cflows_core.store import Recorder, Run
@@ -153,3 +156,18 @@ def test_a_run_that_was_given_up_goes_on_when_asked_again(stand_in: type[StandIn
 
     deadly = True
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_scheduler_lost_while_a_run_is_placed_counts_as_a_lost_worker() -> None:
+    lost = pytest.importorskip("distributed.client", reason="Dask is missing: pip install 'cflows[app]'").FutureCancelledError
+
+    async def cancelled() -> None:
+        raise lost("SimulationActor-1", "scheduler-connection-lost")
+
+    client = SimpleNamespace(
+        scheduler=SimpleNamespace(address="tcp://127.0.0.1:1"),
+        submit=lambda *_, **__: SimpleNamespace(result=cancelled, release=lambda: None),
+        as_current=nullcontext,
+    )
+    with pytest.raises(WorkerLost):
+        asyncio.run(DaskCluster(client, None, 1).place())
